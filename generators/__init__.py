@@ -1,0 +1,1 @@
+"""What proposes crystals: training-free baselines now, learned families beside them."""

@@ -1,0 +1,43 @@
+"""What learners read: the ledger's account of each candidate, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loop.crystal import Crystal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A computation that failed: a value of its own, stored in the ledger, counted and shown."""
+
+    stage: str
+    reason: str
+    """A short word that can be counted: `not-converged`, `overlap`, `timeout`, `worker-died`, `not-finite`."""
+    detail: str
+    """One sentence for the person who looks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that is known about one candidate at the moment a learner is fitted."""
+
+    candidate_id: str
+    iteration: int
+    generator: str
+    parents: tuple[str, ...]
+    details: Mapping[str, Any]
+    crystal: Crystal
+    """As proposed."""
+    relaxed: Crystal | None = None
+    """As relaxed by the screening potential."""
+    screened_energy_above_hull: float | None = None
+    """eV/atom at the screening fidelity, by the latest verdict."""
+    verified_energy_above_hull: float | None = None
+    """eV/atom at the highest verifying fidelity, by the latest verdict."""
+    dynamically_stable: bool | None = None
+    failure: str | None = None
+    """Reason of a failure or rejection."""
+    predictions: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,346 @@
+"""The campaign file: one YAML document, read into frozen models that forbid unknown keys.
+
+Every field's description is what `docs/campaign-file.md` and the JSON Schema show, so it is written for the
+person who edits the file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from loop.elements import ELEMENT_SYMBOLS, closest
+
+JsonObject = dict[str, Any]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Model(BaseModel):
+    """Frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def _check_elements(symbols: tuple[str, ...], field: str) -> tuple[str, ...]:
+    for symbol in symbols:
+        if symbol not in ELEMENT_SYMBOLS:
+            raise ValueError(f"{field}: {symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?")
+    if len(set(symbols)) != len(symbols):
+        raise ValueError(f"{field}: an element is listed twice in {list(symbols)}; list each once")
+    return tuple(sorted(symbols))
+
+
+class Space(Model):
+    """Which crystals the campaign looks for.
+
+    Give either `chemical_systems` (searched with all their subsystems) or `elements` (every combination of them up
+    to `number_of_elements`).
+    """
+
+    chemical_systems: tuple[str, ...] = ()
+    """Chemical systems such as `Ni-Sn-Ti`. Each is searched together with the systems inside it."""
+    elements: tuple[str, ...] = ()
+    """An element set to combine freely, instead of `chemical_systems`."""
+    required_elements: tuple[str, ...] = ()
+    """Elements that every proposed crystal must contain."""
+    excluded_elements: tuple[str, ...] = ()
+    """Elements that no crystal may contain (useful to carve out of a long element set)."""
+    number_of_elements: tuple[PositiveInt, PositiveInt] = (2, 3)
+    """Smallest and largest number of elements in a proposed crystal."""
+    atoms: tuple[PositiveInt, PositiveInt] = (2, 12)
+    """Smallest and largest number of atoms in the primitive cell of a proposed crystal."""
+    charge_neutral: bool = False
+    """Keep only compositions that can be charge neutral by common oxidation states (SMACT). Leave off for alloys."""
+
+    @field_validator("elements", "required_elements", "excluded_elements")
+    @classmethod
+    def _elements_exist(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        return _check_elements(value, info.field_name)
+
+    @field_validator("chemical_systems")
+    @classmethod
+    def _systems_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple("-".join(_check_elements(tuple(system.split("-")), "chemical_systems")) for system in value)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if bool(self.chemical_systems) == bool(self.elements):
+            raise ValueError("give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]), not both and not neither")
+        for field in ("number_of_elements", "atoms"):
+            low, high = getattr(self, field)
+            if low > high:
+                raise ValueError(f"{field}: the smallest ({low}) is larger than the largest ({high})")
+        forbidden = sorted(set(self.required_elements) & set(self.excluded_elements))
+        if forbidden:
+            raise ValueError(f"required_elements and excluded_elements both name {forbidden}")
+        if not self.systems():
+            raise ValueError(
+                f"no chemical system is left: {self.all_elements()} cannot make crystals of {self.number_of_elements[0]} to "
+                f"{self.number_of_elements[1]} elements that contain {list(self.required_elements) or 'anything'}"
+            )
+        return self
+
+    def all_elements(self) -> tuple[str, ...]:
+        """Every element that may occur, alphabetical."""
+        listed = set(self.elements) or {symbol for system in self.chemical_systems for symbol in system.split("-")}
+        return tuple(sorted(listed - set(self.excluded_elements)))
+
+    def systems(self) -> tuple[tuple[str, ...], ...]:
+        """The largest chemical systems to search, each a tuple of element symbols, alphabetical."""
+        low, high = self.number_of_elements
+        if self.chemical_systems:
+            maximal = {tuple(s for s in system.split("-") if s not in self.excluded_elements) for system in self.chemical_systems}
+        else:
+            elements = self.all_elements()
+            maximal = set(itertools.combinations(elements, min(high, len(elements))))
+        return tuple(sorted(s for s in maximal if len(s) >= low and set(self.required_elements) <= set(s)))
+
+    def reason_against(self, symbols: frozenset[str] | set[str], number_of_atoms: int) -> str | None:
+        """Why a crystal of these elements and size lies outside the space, or None where it lies inside."""
+        low, high = self.number_of_elements
+        if not low <= len(symbols) <= high:
+            return f"{len(symbols)} elements, the space asks for {low} to {high}"
+        missing = sorted(set(self.required_elements) - symbols)
+        if missing:
+            return f"lacks required {', '.join(missing)}"
+        if not any(symbols <= set(system) for system in self.systems()):
+            return f"{'-'.join(sorted(symbols))} lies in none of the chemical systems"
+        smallest, largest = self.atoms
+        if not smallest <= number_of_atoms <= largest:
+            return f"{number_of_atoms} atoms, the space asks for {smallest} to {largest}"
+        return None
+
+
+class Objective(Model):
+    """What is sought. Stability is served now; further properties are read and kept for models to come."""
+
+    property: Literal["energy_above_hull", "bulk_modulus", "shear_modulus", "band_gap", "formation_energy", "density"] = "energy_above_hull"
+    """The property. Only `energy_above_hull` steers the search today."""
+    goal: Literal["minimise", "maximise", "target"] = "minimise"
+    """Direction of improvement."""
+    target: float | None = None
+    """The value sought when `goal` is `target` (eV/atom, GPa, eV or g/cm3, by property)."""
+
+    @model_validator(mode="after")
+    def _target_is_given(self) -> Self:
+        if (self.goal == "target") != (self.target is not None):
+            raise ValueError("target: give it when goal is 'target', and only then")
+        return self
+
+
+class GeneratorSpec(Model):
+    """One generator and its share of the proposals."""
+
+    name: str
+    """Registry name, e.g. `prototypes`, `substitution`, `random_symmetric`, `evolution`."""
+    weight: Positive = 1.0
+    """Share of each iteration's proposals, relative to the other generators."""
+    options: JsonObject = Field(default_factory=dict)
+    """Options of this generator; see docs/generators.md."""
+
+
+class PotentialSpec(Model):
+    """An interatomic potential: a registry name and what it needs."""
+
+    name: str = "chgnet"
+    """Registry name: `chgnet`, `matgl`, `sevennet`, `ase` (any calculator by import path), `emt`, `lennard_jones`."""
+    model: str | None = None
+    """Which weights: a version (`0.3.0`), a checkpoint name (`7net-l3i5`), a folder, or a hub name."""
+    calculator: str | None = None
+    """For `ase`: import path of a calculator class or factory, `package.module:Name`."""
+    arguments: JsonObject = Field(default_factory=dict)
+    """Keyword arguments for the calculator or the potential."""
+
+
+class RelaxationSpec(Model):
+    """When a relaxation ends."""
+
+    max_force: Positive = 0.05
+    """Largest force on any atom at convergence, eV/Å."""
+    max_stress: Positive = 0.5
+    """Largest stress component at convergence, GPa."""
+    max_steps: PositiveInt = 300
+    """Evaluations after which a relaxation is recorded as not converged."""
+    timeout: Positive = 600.0
+    """Wall seconds after which one relaxation is ended and recorded as a failure."""
+
+
+class ReferenceSpec(Model):
+    """Where the known phases of the convex hull come from. All are relaxed by the campaign's own potential."""
+
+    source: str = "prototypes"
+    """Registry name: `prototypes` (needs no network), `files`, `materials_project`."""
+    options: JsonObject = Field(default_factory=dict)
+    """Options of the source; see docs/references.md."""
+
+
+class AcquisitionSpec(Model):
+    """How the verification budget is spent."""
+
+    policy: str = "residual"
+    """`residual` (Gaussian process on the potential's error), `upper_confidence_bound`, `greedy`, `random`."""
+    window: Positive = 0.2
+    """Only candidates within this screened energy above hull (eV/atom) are considered, audits aside."""
+    audit_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of verifications spent on randomly chosen rejects, to measure what the loop misses."""
+    options: JsonObject = Field(default_factory=dict)
+    """Options of the policy; see docs/acquisition.md."""
+
+
+class VerificationLevel(Model):
+    """One fidelity level. Levels are climbed in order; each admits only what passed the one before."""
+
+    name: str
+    """Name of the fidelity as it stands in the ledger and the report, e.g. `sevennet-l3i5`."""
+    verifier: str = "potential"
+    """Registry name of the verifier: `potential` (relax and static) or `phonons`."""
+    potential: PotentialSpec | None = None
+    """The potential that computes this level, where the verifier runs one."""
+    admits_within: NonNegative | None = None
+    """Admit only candidates whose energy above hull at the level before is at most this (eV/atom). The first level
+    admits what the acquisition chooses."""
+    reference_window: NonNegative = 0.1
+    """Reference phases within this energy above the screening hull (eV/atom) are recomputed at this level, so that the
+    verified hull is of one fidelity."""
+    options: JsonObject = Field(default_factory=dict)
+    """Options of the verifier; see docs/verification.md."""
+    cost: dict[str, NonNegative] = Field(default_factory=dict)
+    """What one calculation is declared to cost, by currency, e.g. `{core_hours: 2}`. `cpu_seconds` is estimated where
+    it is not given, and `verifications: 1` is always charged."""
+
+
+class Stopping(Model):
+    """When the campaign ends before its budget does."""
+
+    iterations: PositiveInt = 10
+    """Largest number of iterations."""
+    discoveries: PositiveInt | None = None
+    """End once this many discoveries were made."""
+    iterations_without_discovery: PositiveInt | None = None
+    """End after this many iterations in a row without a new discovery."""
+
+
+class Batch(Model):
+    """How much one iteration does."""
+
+    proposals: PositiveInt = 60
+    """Crystals proposed per iteration, over all generators."""
+    verifications: PositiveInt = 6
+    """Candidates sent to the first verification level per iteration, audits included."""
+
+
+class Thresholds(Model):
+    """What counts as stable (survey section 7.2)."""
+
+    stable: NonNegative = 0.001
+    """Energy above hull up to which a phase is called stable, eV/atom (0 with a numerical tolerance of 1 meV)."""
+    metastable: NonNegative = 0.1
+    """Energy above hull up to which a phase is called metastable, eV/atom."""
+    phonon_frequency: Annotated[float, Field(le=0)] = -0.1
+    """Lowest phonon frequency away from Γ of a dynamically stable phase, THz (negative means imaginary)."""
+
+    @model_validator(mode="after")
+    def _are_ordered(self) -> Self:
+        if self.metastable < self.stable:
+            raise ValueError(f"metastable ({self.metastable}) must not lie below stable ({self.stable})")
+        return self
+
+
+class Execution(Model):
+    """How the work is run on this machine."""
+
+    workers: PositiveInt | None = None
+    """Worker processes, one torch thread each; the machine's cores by default."""
+    chunk: PositiveInt = 32
+    """Candidates per task shown in Prefect."""
+
+
+def _default_generators() -> tuple[GeneratorSpec, ...]:
+    return (
+        GeneratorSpec(name="prototypes", weight=4),
+        GeneratorSpec(name="substitution", weight=2),
+        GeneratorSpec(name="random_symmetric", weight=2),
+        GeneratorSpec(name="evolution", weight=2),
+    )
+
+
+def _default_verification() -> tuple[VerificationLevel, ...]:
+    sevennet = PotentialSpec(name="sevennet", model="7net-l3i5")
+    return (
+        VerificationLevel(name="sevennet-l3i5", verifier="potential", potential=sevennet),
+        VerificationLevel(name="sevennet-l3i5-phonons", verifier="phonons", potential=sevennet, admits_within=0.05),
+    )
+
+
+class CampaignSpec(Model):
+    """One campaign: a search with a budget."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    """Short name of lower-case letters, digits and hyphens."""
+    space: Space
+    """Which crystals are looked for."""
+    objectives: tuple[Objective, ...] = (Objective(),)
+    """What is sought, the most important first."""
+    generators: tuple[GeneratorSpec, ...] = Field(default_factory=_default_generators)
+    """What proposes crystals."""
+    potential: PotentialSpec = Field(default_factory=PotentialSpec)
+    """The potential that relaxes and screens every candidate and every reference phase."""
+    relaxation: RelaxationSpec = Field(default_factory=RelaxationSpec)
+    """When a relaxation ends."""
+    references: ReferenceSpec = Field(default_factory=ReferenceSpec)
+    """Where the known phases come from."""
+    known_phases: tuple[str, ...] = ()
+    """Files or folders (CIF, pymatgen entries JSON, extxyz) of phases known to experiment. They only label finds as
+    rediscoveries; they do not enter the hull."""
+    acquisition: AcquisitionSpec = Field(default_factory=AcquisitionSpec)
+    """How candidates are chosen for verification."""
+    verification: tuple[VerificationLevel, ...] = Field(default_factory=_default_verification)
+    """Fidelity levels, climbed in order."""
+    thresholds: Thresholds = Field(default_factory=Thresholds)
+    """What counts as stable, metastable and dynamically stable."""
+    budget: dict[str, Positive] = Field(default_factory=lambda: {"verifications": 60.0})
+    """What may be spent, by currency: `cpu_seconds`, `relaxations`, `verifications`, or any that a verification level's
+    `cost` names."""
+    stopping: Stopping = Field(default_factory=Stopping)
+    """When to end before the budget does."""
+    batch: Batch = Field(default_factory=Batch)
+    """How much one iteration does."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of every random stream: the same file and seed propose the same candidates."""
+    ledger: str | None = None
+    """Database URL (`postgresql+psycopg://…`, `sqlite:///…`); by default `ledger.sqlite` in the campaign's folder."""
+    execution: Execution = Field(default_factory=Execution)
+    """How the work is run on this machine."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for field, names in (
+            ("generators", [g.name for g in self.generators]),
+            ("verification", [level.name for level in self.verification]),
+        ):
+            if not names:
+                raise ValueError(f"{field}: the list is empty; name at least one")
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(f"{field}: {repeated} is named twice; give each its own name")
+        return self
+
+    def currencies(self) -> frozenset[str]:
+        """Every currency that this campaign can spend."""
+        own = {currency for level in self.verification for currency in level.cost}
+        return frozenset({"cpu_seconds", "relaxations", "verifications"} | own)
+
+    def levels_before(self) -> Iterator[tuple[VerificationLevel | None, VerificationLevel]]:
+        """Pairs (level before or None, level), in order."""
+        return zip((None, *self.verification), self.verification, strict=False)
+
+
+def as_json(spec: BaseModel) -> Mapping[str, Any]:
+    """The model as plain JSON values, every default written out."""
+    return spec.model_dump(mode="json")

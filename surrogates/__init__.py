@@ -1,0 +1,1 @@
+"""What predicts: interatomic potentials, relaxation, and the worker processes that run them."""
