@@ -189,6 +189,8 @@ class HullRow(Row):
     campaign_id: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
     version: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
     fidelity: Mapped[str]
+    number: Mapped[int]
+    """1 for the first hull of this fidelity; the highest number is in force."""
     reference_version: Mapped[str]
     iteration: Mapped[int]
     finds: Mapped[list[Any]]
