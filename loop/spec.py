@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from loop.elements import ELEMENT_SYMBOLS, closest
 
 JsonObject = dict[str, Any]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0)]
+# Strict, for pydantic would otherwise read `true` as 1 and "3" as 3.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+PositiveInt = Annotated[int, Field(strict=True, gt=0)]
 
 
 class Model(BaseModel):
@@ -124,7 +126,7 @@ class Objective(Model):
     """The property. Only `energy_above_hull` steers the search today."""
     goal: Literal["minimise", "maximise", "target"] = "minimise"
     """Direction of improvement."""
-    target: float | None = None
+    target: Number | None = None
     """The value sought when `goal` is `target` (eV/atom, GPa, eV or g/cm3, by property)."""
 
     @model_validator(mode="after")
@@ -187,7 +189,7 @@ class AcquisitionSpec(Model):
     """`residual` (Gaussian process on the potential's error), `upper_confidence_bound`, `greedy`, `random`."""
     window: Positive = 0.2
     """Only candidates within this screened energy above hull (eV/atom) are considered, audits aside."""
-    audit_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    audit_fraction: Annotated[Number, Field(ge=0, le=1)] = 0.1
     """Share of verifications spent on randomly chosen rejects, to measure what the loop misses."""
     options: JsonObject = Field(default_factory=dict)
     """Options of the policy; see docs/acquisition.md."""
@@ -212,7 +214,7 @@ class VerificationLevel(Model):
     """Options of the verifier; see docs/verification.md."""
     cost: dict[str, NonNegative] = Field(default_factory=dict)
     """What one calculation is declared to cost, by currency, e.g. `{core_hours: 2}`. `cpu_seconds` is estimated where
-    it is not given, and `verifications: 1` is always charged."""
+    it is not given; the first level also charges `verifications: 1` for each candidate."""
 
 
 class Stopping(Model):
@@ -242,7 +244,7 @@ class Thresholds(Model):
     """Energy above hull up to which a phase is called stable, eV/atom (0 with a numerical tolerance of 1 meV)."""
     metastable: NonNegative = 0.1
     """Energy above hull up to which a phase is called metastable, eV/atom."""
-    phonon_frequency: Annotated[float, Field(le=0)] = -0.1
+    phonon_frequency: Annotated[Number, Field(le=0)] = -0.1
     """Lowest phonon frequency away from Γ of a dynamically stable phase, THz (negative means imaginary)."""
 
     @model_validator(mode="after")
@@ -259,6 +261,9 @@ class Execution(Model):
     """Worker processes, one torch thread each; the machine's cores by default."""
     chunk: PositiveInt = 32
     """Candidates per task shown in Prefect."""
+    cache: str | None = "~/.cache/motherlode"
+    """Folder in which relaxed reference phases are kept for every campaign on this machine, so that they are paid for
+    once; null keeps them in this campaign's ledger alone."""
 
 
 def _default_generators() -> tuple[GeneratorSpec, ...]:
@@ -311,7 +316,7 @@ class CampaignSpec(Model):
     """When to end before the budget does."""
     batch: Batch = Field(default_factory=Batch)
     """How much one iteration does."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     """Seed of every random stream: the same file and seed propose the same candidates."""
     ledger: str | None = None
     """Database URL (`postgresql+psycopg://…`, `sqlite:///…`); by default `ledger.sqlite` in the campaign's folder."""
