@@ -43,3 +43,7 @@ class VerificationError(MotherlodeError):
 
 class BudgetError(MotherlodeError):
     """The budget cannot pay for a single iteration, or names a currency that nothing spends."""
+
+
+class AcquisitionError(MotherlodeError):
+    """An acquisition policy was given options or observations that it cannot judge, or answered out of its bounds."""
