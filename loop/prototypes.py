@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,16 @@ class Prototype:
             if _EXACT_MATCHER.fit(reference, self._reordered(order)):
                 found.append(order)
         return tuple(found)
+
+    def formula(self, assignment: Sequence[str]) -> str:
+        """Formula with the elements in the order of their roles, so that exchanged elements read differently.
+
+        Args:
+            assignment: one symbol for each role.
+        """
+        divisor = math.gcd(*self.counts)
+        shares = [count // divisor for count in self.counts]
+        return "".join(s if n == 1 else f"{s}{n}" for s, n in zip(assignment, shares, strict=True))
 
     def assignments(self, elements: Collection[str]) -> Iterator[tuple[str, ...]]:
         """Every distinct way to give elements to the roles, in alphabetical order.

@@ -10,8 +10,9 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from pymatgen.core import Element, Structure
 from pymatgen.core.structure_prediction.volume_predictor import DLSVolumePredictor, bond_params
-from scipy.constants import Avogadro
 
+AVOGADRO: Final = 6.02214076e23
+"""Per mole, exact by the definition of the SI."""
 SHORTEST_CONTACT: Final = 0.7
 """No pair may start nearer than this share of the sum of its covalent radii."""
 COVALENT_CONTACT: Final = 0.93
@@ -22,7 +23,7 @@ COVALENT_CONTACT: Final = 0.93
 def atomic_volume(symbol: str) -> float | None:
     """Volume per atom of the element as it is found (molar volume), Å3; None where none was measured."""
     molar_volume = Element(symbol).molar_volume
-    return None if molar_volume is None else float(molar_volume) * 1e24 / Avogadro
+    return None if molar_volume is None else float(molar_volume) * 1e24 / AVOGADRO
 
 
 def shortest_contact(structure: Structure) -> float:
