@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, MetaData, String, Text
+from sqlalchemy import JSON, ForeignKey, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 KEY_LENGTH = 40
@@ -186,6 +186,7 @@ class HullRow(Row):
     """A convex hull: a reference set and the campaign's own finds that lie on it."""
 
     __tablename__ = "hull"
+    __table_args__ = (UniqueConstraint("campaign_id", "fidelity", "number"),)
     campaign_id: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
     version: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
     fidelity: Mapped[str]
