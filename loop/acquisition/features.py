@@ -1,5 +1,4 @@
-"""What the acquisition's model sees of a candidate: physical statistics of its composition, its cell, its
-potential.
+"""What the acquisition's model sees of a candidate: statistics of its composition, cell and energies.
 
 Element fractions are left out on purpose: they would say nothing about an element that was never verified,
 whereas electronegativity, size, valence and Mendeleev number carry over from one chemistry to its neighbours

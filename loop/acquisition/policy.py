@@ -68,5 +68,8 @@ class Policy(Protocol):
         budget: float,
         rng: np.random.Generator,
     ) -> list[Choice]:
-        """One choice per option, in the order of the options; at most `batch_size` of them `chosen`, costing at most `budget`."""
+        """One choice per option, in the order of the options.
+
+        At most `batch_size` of them are `chosen`, and together they cost at most `budget`.
+        """
         ...

@@ -1,0 +1,159 @@
+"""The Gaussian process that learns how far the screen is off: BoTorch's `SingleTaskGP` with its own priors.
+
+The target is the residual, verified minus screened, in units of the prior deviation and not standardised by
+its
+sample: the deviation of three residuals says little, and a fixed unit lets the same priors hold from the
+first observation to the hundredth. Hyperparameters are at their maximum a posteriori.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import AcquisitionError
+
+Floats = NDArray[np.float64]
+
+LARGEST_INPUT: Final = 4.0
+"""Standardised features are kept within this many deviations: one odd cell must not squeeze all others
+together."""
+FIT_SEED: Final = 0
+"""Seed of the fit's retries, which alone are random; without it the same data could give other
+hyperparameters."""
+
+
+def standardise(features: Floats) -> Floats:
+    """Features of one pool with mean 0 and deviation 1; those that do not vary are left out.
+
+    Args:
+        features: `n_rows x n_features`, the observations' and the options' together.
+
+    Returns:
+        `n_rows x n_inputs`.
+    """
+    deviation = features.std(axis=0)
+    varies = deviation > 1e-9 * (1 + np.abs(features).max(axis=0, initial=0.0))
+    scaled = (features[:, varies] - features[:, varies].mean(axis=0)) / deviation[varies]
+    return np.asarray(np.clip(scaled, -LARGEST_INPUT, LARGEST_INPUT), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianProcess:
+    """A fitted Gaussian process on residuals."""
+
+    model: Any
+    """botorch's `SingleTaskGP`; its outcome is in units of `unit`."""
+    unit: float
+    """eV/atom."""
+
+    def predict(self, inputs: Floats) -> tuple[Floats, Floats]:
+        """The residual at `n x n_inputs` points: mean (`n`, eV/atom), covariance (`n x n`, (eV/atom)²)."""
+        import torch
+
+        with one_thread(), torch.no_grad():
+            posterior = self.model.posterior(torch.as_tensor(inputs, dtype=torch.float64))
+            mean = posterior.mean.squeeze(-1).numpy()
+            covariance = posterior.distribution.covariance_matrix.numpy()
+        return self.unit * mean, self.unit**2 * 0.5 * (covariance + covariance.T)
+
+    @property
+    def noise(self) -> float:
+        """Variance of a residual about its expectation, (eV/atom)²."""
+        return float(self.model.likelihood.noise.item()) * self.unit**2
+
+    def hyperparameters(self) -> Mapping[str, float]:
+        """JSON values: mean residual, deviations of signal and noise (eV/atom), median length scale."""
+        return {
+            "mean_residual": self.unit * float(self.model.mean_module.constant.item()),
+            "signal_deviation": self.unit * math.sqrt(float(self.model.covar_module.outputscale.item())),
+            "noise_deviation": math.sqrt(self.noise),
+            "median_length_scale": float(self.model.covar_module.base_kernel.lengthscale.median().item()),
+        }
+
+
+def fit_gaussian_process(inputs: Floats, residuals: Floats, *, unit: float) -> GaussianProcess:
+    """Fit the Gaussian process. The same data give the same fit in every process.
+
+    Args:
+        inputs: `n_observations x n_inputs`, standardised.
+        residuals: `n_observations`, eV/atom.
+        unit: prior deviation of a residual, eV/atom.
+
+    Raises:
+        AcquisitionError: no observations, or the fit did not converge from any start.
+    """
+    import torch
+    from botorch.exceptions.errors import ModelFittingError
+    from botorch.fit import fit_gpytorch_mll
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    if residuals.size == 0 or inputs.shape[1] == 0:
+        raise AcquisitionError("a Gaussian process needs observations whose features vary; found none")
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(FIT_SEED)
+        model = build_model(inputs, residuals / unit)
+        try:
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        except ModelFittingError as error:
+            raise AcquisitionError(
+                f"the Gaussian process on {residuals.size} residuals could not be fitted: {error}"
+            ) from error
+        model.eval()
+    return GaussianProcess(model=model, unit=unit)
+
+
+def build_model(inputs: Floats, targets: Floats) -> Any:
+    """The model before its fit, at the modes of its priors.
+
+    Length scales have the dimension-scaled log-normal prior of Hvarfner et al. (ICML 2024), BoTorch's
+    default, which makes thirty features bearable with ten observations. Mean, signal and noise have priors
+    whose variances sum to about 1, the prior deviation.
+    """
+    import torch
+    from botorch.models import SingleTaskGP
+    from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+    from gpytorch.constraints import GreaterThan
+    from gpytorch.kernels import ScaleKernel
+    from gpytorch.likelihoods import GaussianLikelihood
+    from gpytorch.means import ConstantMean
+    from gpytorch.priors import LogNormalPrior, NormalPrior
+
+    noise_prior = LogNormalPrior(math.log(0.25), 0.75)
+    signal_prior = LogNormalPrior(math.log(0.5), 0.75)
+    return SingleTaskGP(
+        torch.as_tensor(inputs, dtype=torch.float64),
+        torch.as_tensor(targets, dtype=torch.float64).unsqueeze(-1),
+        likelihood=GaussianLikelihood(
+            noise_prior=noise_prior,
+            noise_constraint=GreaterThan(1e-4, transform=None, initial_value=noise_prior.mode),
+        ),
+        covar_module=ScaleKernel(
+            get_covar_module_with_dim_scaled_prior(ard_num_dims=inputs.shape[1], use_rbf_kernel=False),
+            outputscale_prior=signal_prior,
+            outputscale_constraint=GreaterThan(1e-4, transform=None, initial_value=signal_prior.mode),
+        ),
+        mean_module=ConstantMean(constant_prior=NormalPrior(0.0, 0.5**0.5)),
+        # The unit is fixed by the prior, and inputs are standardised over the whole pool.
+        outcome_transform=None,
+        input_transform=None,
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: sums on several threads round differently from run to run."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

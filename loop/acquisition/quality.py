@@ -1,0 +1,123 @@
+"""Whether the Gaussian process earns its place: its errors on candidates that it was not fitted on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.acquisition.belief import fit_constant
+from loop.acquisition.gaussian_process import fit_gaussian_process, standardise
+from loop.acquisition.options import ResidualOptions
+from loop.acquisition.policy import Observation
+
+Floats = NDArray[np.float64]
+
+LARGEST_NUMBER_OF_FOLDS: Final = 10
+"""One observation is left out at a time up to this many; then a tenth of them at a time, to bound the
+time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """How well one model predicted held-out verified energies above hull."""
+
+    mean_absolute_error: float
+    """eV/atom."""
+    negative_log_density: float
+    """Mean negative logarithm of the predictive density at the verified value, with energies in eV/atom:
+    lower is better, and a model that is wrong and sure of itself is punished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Held-out errors of the three models on the same candidates."""
+
+    n: int
+    folds: int
+    plain: Errors
+    """The screened value as it is, with the prior deviation."""
+    constant: Errors
+    """The screened value plus the mean residual, with its deviation."""
+    gaussian_process: Errors
+
+    def to_json(self) -> Mapping[str, Any]:
+        """As JSON values, for the ledger's model versions and for the reasons of a choice."""
+        return asdict(self)
+
+
+def leave_one_out(
+    observations: Sequence[Observation], *, options: ResidualOptions | None = None
+) -> Quality | None:
+    """Predict each observation from the others, every model refitted without it, hyperparameters included.
+
+    Beyond `LARGEST_NUMBER_OF_FOLDS` observations they are left out in as many groups instead. The groups
+    depend on the candidates' ids alone, so the answer does too.
+
+    Returns:
+        None with fewer than two observations, of which neither could be predicted from another.
+    """
+    options = options or ResidualOptions()
+    ordered = sorted(observations, key=lambda o: o.candidate_id)
+    n = len(ordered)
+    if n < 2:
+        return None
+    residuals = clipped_residuals(ordered, options)
+    inputs = standardise(np.stack([o.features for o in ordered]))
+    folds = min(n, LARGEST_NUMBER_OF_FOLDS)
+    unit = options.prior_deviation
+    mean = {"constant": np.zeros(n), "gaussian_process": np.zeros(n)}
+    variance = {"constant": np.ones(n), "gaussian_process": np.ones(n)}
+    for fold in range(folds):
+        held = np.arange(n) % folds == fold
+        constant = fit_constant(residuals[~held], prior_deviation=unit)
+        mean["constant"][held] = constant.mean
+        variance["constant"][held] = constant.predictive_variance
+        if inputs.shape[1] == 0:
+            mean["gaussian_process"][held] = constant.mean
+            variance["gaussian_process"][held] = constant.predictive_variance
+            continue
+        fitted = fit_gaussian_process(inputs[~held], residuals[~held], unit=unit)
+        mean["gaussian_process"][held], covariance = fitted.predict(inputs[held])
+        variance["gaussian_process"][held] = np.diagonal(covariance) + fitted.noise
+    return Quality(
+        n=n,
+        folds=folds,
+        plain=_errors(residuals, np.zeros(n), np.full(n, unit**2)),
+        **{name: _errors(residuals, mean[name], variance[name]) for name in mean},
+    )
+
+
+def promote(quality: Quality) -> bool:
+    """Whether the Gaussian process may decide.
+
+    It must beat both the plain screened value and the constant model, in both figures: the smaller error
+    alone could come with a deviation that is far too small, and it is deviations that the choice lives on.
+    """
+    rivals = (quality.plain, quality.constant)
+    return all(
+        quality.gaussian_process.mean_absolute_error < rival.mean_absolute_error
+        and quality.gaussian_process.negative_log_density < rival.negative_log_density
+        for rival in rivals
+    )
+
+
+def clipped_residuals(observations: Sequence[Observation], options: ResidualOptions) -> Floats:
+    """`n_observations`: verified minus screened within ±`largest_residual`, eV/atom."""
+    residuals = np.array([o.verified - o.screened for o in observations], dtype=np.float64)
+    return np.asarray(
+        np.clip(residuals, -options.largest_residual, options.largest_residual), dtype=np.float64
+    )
+
+
+def _errors(residuals: Floats, mean: Floats, variance: Floats) -> Errors:
+    """Errors of normal predictions (all `n_observations`, eV/atom)."""
+    density = 0.5 * ((residuals - mean) ** 2 / variance + np.log(2 * math.pi * variance))
+    return Errors(
+        mean_absolute_error=float(np.abs(residuals - mean).mean()),
+        negative_log_density=float(density.mean()),
+    )
