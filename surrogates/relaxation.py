@@ -1,0 +1,230 @@
+"""Relaxation of crystals, positions and cell together, by any potential, any number at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from ase import Atoms
+from ase.units import GPa
+
+from loop.crystal import Crystal
+from loop.errors import CrystalError
+from loop.records import Failure
+from loop.spec import RelaxationSpec
+from surrogates import guards
+from surrogates.optimisation import Descent, initialise, step
+from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
+
+STAGE: Final = "relaxation"
+CODE_VERSION: Final = 1
+"""Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves results."""
+ATOMS_IN_FLIGHT: Final = 128
+"""Atoms evaluated together; when one crystal converges, the next takes its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """A crystal at a local minimum of a potential. One that does not converge is a `Failure` instead."""
+
+    crystal: Crystal
+    """Standardised anew, so that symmetry found on the way shows."""
+    energy_per_atom: float
+    """eV/atom."""
+    starting_energy_per_atom: float
+    """eV/atom, before the first step."""
+    max_force: float
+    """Largest force left on an atom, eV/Å."""
+    max_stress: float
+    """Largest stress component left, GPa."""
+    steps: int
+    """Evaluations."""
+    volume_change: float
+    """Relative change of the volume per atom: 0.1 means 10 % larger."""
+    space_group_before: int
+    space_group_after: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        return values | {"crystal": self.crystal.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Relaxation:
+        """Read what `to_dict` wrote."""
+        return cls(**{**values, "crystal": Crystal.from_dict(values["crystal"])})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """One crystal on its way."""
+
+    index: int
+    crystal: Crystal
+    numbers: Integers
+    positions: Floats
+    cell: Floats
+    volume: float
+    starting_energy: float = float("nan")
+    evaluations: int = 0
+    descent: Descent | None = None
+
+    def asks_about(self) -> tuple[Floats, Floats]:
+        return self.descent.asks_about() if self.descent else (self.positions, self.cell)
+
+
+def relax(
+    crystals: Sequence[Crystal],
+    potential: Potential,
+    settings: RelaxationSpec,
+    *,
+    atoms_in_flight: int = ATOMS_IN_FLIGHT,
+) -> list[Relaxation | Failure]:
+    """Relax crystals to the nearest local minimum.
+
+    Each crystal converges by itself, on its largest force and its largest stress component. What one crystal becomes
+    does not depend on the others beyond the floating-point noise of a batched evaluation; a crystal relaxed alone is
+    reproducible bit for bit.
+
+    Args:
+        crystals: any number, in standardised form.
+        potential: evaluates them.
+        settings: when a relaxation ends; `timeout` is for whoever runs this in a worker process.
+        atoms_in_flight: atoms evaluated together; at least one crystal is.
+
+    Returns:
+        One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`, `exploded`,
+        `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`.
+
+    Raises:
+        PotentialError: the potential itself cannot be used (missing weights).
+    """
+    outcomes: dict[int, Relaxation | Failure] = {}
+    waiting: deque[_Job] = deque()
+    for index, crystal in enumerate(crystals):
+        job = _job(index, crystal)
+        failure = _objection_to_start(job, potential=potential)
+        if failure is None:
+            waiting.append(job)
+        else:
+            outcomes[index] = failure
+    flying: list[_Job] = []
+    while waiting or flying:
+        _refill(flying, waiting, atoms_in_flight=atoms_in_flight)
+        evaluation, batch = _evaluate(flying, potential)
+        still: list[_Job] = []
+        for i, job in enumerate(flying):
+            outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
+            if outcome is None:
+                still.append(job)
+            else:
+                outcomes[job.index] = outcome
+        flying = still
+    return [outcomes[index] for index in range(len(crystals))]
+
+
+def _job(index: int, crystal: Crystal) -> _Job:
+    atoms = crystal.to_atoms()
+    cell = np.asarray(atoms.cell.array, dtype=np.float64)
+    return _Job(
+        index=index,
+        crystal=crystal,
+        numbers=atoms.numbers.astype(np.int64),
+        positions=np.asarray(atoms.positions, dtype=np.float64),
+        cell=cell,
+        volume=abs(float(np.linalg.det(cell))),
+    )
+
+
+def _objection_to_start(job: _Job, *, potential: Potential) -> Failure | None:
+    unknown = sorted(job.crystal.elements - potential.elements) if potential.elements is not None else []
+    if unknown:
+        return _failure("unknown-element", f"{potential.fidelity} does not know {', '.join(unknown)}")
+    objection = guards.objection(
+        job.numbers, job.positions, cell=job.cell, starting_volume=job.volume, within=guards.CLOSEST_AT_START
+    )
+    return _failure(*objection) if objection else None
+
+
+def _refill(flying: list[_Job], waiting: deque[_Job], *, atoms_in_flight: int) -> None:
+    atoms = sum(len(job.numbers) for job in flying)
+    while waiting and (not flying or atoms + len(waiting[0].numbers) <= atoms_in_flight):
+        job = waiting.popleft()
+        atoms += len(job.numbers)
+        flying.append(job)
+
+
+def _evaluate(jobs: list[_Job], potential: Potential) -> tuple[Evaluation, Batch]:
+    geometries = [job.asks_about() for job in jobs]
+    batch = Batch(
+        atomic_numbers=np.concatenate([job.numbers for job in jobs]),
+        positions=np.concatenate([positions for positions, _ in geometries]),
+        cells=np.stack([cell for _, cell in geometries]),
+        structure=np.repeat(np.arange(len(jobs)), [len(job.numbers) for job in jobs]),
+    )
+    return potential.evaluate(batch), batch
+
+
+def _advance(
+    job: _Job, evaluation: Evaluation, *, i: int, atoms: np.ndarray[Any, np.dtype[np.bool_]], settings: RelaxationSpec
+) -> Relaxation | Failure | None:
+    """One step of one crystal: its outcome, or None where it goes on."""
+    energy, forces, stress = float(evaluation.energy[i]), evaluation.forces[atoms], evaluation.stress[i]
+    job.evaluations += 1
+    if job.descent is None:
+        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+            return _failure("not-finite", evaluation.refused.get(i, "energy, forces or stress of the start are not finite"))
+        job.starting_energy = energy
+        job.descent = initialise(job.positions, job.cell, energy=energy, forces=forces, stress=stress)
+    else:
+        before = job.descent.point
+        job.descent = step(job.descent, energy, forces=forces, stress=stress)
+        if job.descent.point is not before:
+            positions, cell = job.descent.stands_at()
+            objection = guards.objection(
+                job.numbers, positions, cell=cell, starting_volume=job.volume, within=guards.CLOSEST_AT_START
+            )
+            if objection:
+                return _failure(*objection)
+    point = job.descent.point
+    if point.max_force <= settings.max_force and point.max_stress / GPa <= settings.max_stress:
+        return _settle(job, job.descent)
+    left = f"{point.max_force:.3f} eV/Å and {point.max_stress / GPa:.2f} GPa are left"
+    if job.descent.stuck:
+        why = evaluation.refused.get(i, "no lower energy lies along the forces")
+        return _failure("not-converged", f"stuck after {job.evaluations} evaluations ({why}); {left}")
+    if job.evaluations >= settings.max_steps:
+        return _failure("not-converged", f"{job.evaluations} evaluations were not enough; {left}")
+    return None
+
+
+def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
+    positions, cell = descent.stands_at()
+    objection = guards.objection(
+        job.numbers, positions, cell=cell, starting_volume=job.volume, within=guards.CLOSEST_AT_END
+    )
+    if objection:
+        return _failure(*objection)
+    try:
+        crystal = Crystal.from_atoms(Atoms(numbers=job.numbers, positions=positions, cell=cell, pbc=True))
+    except CrystalError as error:
+        return _failure("not-standardised", str(error))
+    n_atoms = len(job.numbers)
+    return Relaxation(
+        crystal=crystal,
+        energy_per_atom=descent.point.energy / n_atoms,
+        starting_energy_per_atom=job.starting_energy / n_atoms,
+        max_force=descent.point.max_force,
+        max_stress=descent.point.max_stress / GPa,
+        steps=job.evaluations,
+        volume_change=abs(float(np.linalg.det(cell))) / job.volume - 1,
+        space_group_before=job.crystal.space_group_number,
+        space_group_after=crystal.space_group_number,
+    )
+
+
+def _failure(reason: str, detail: str) -> Failure:
+    return Failure(stage=STAGE, reason=reason, detail=detail)
