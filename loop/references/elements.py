@@ -33,8 +33,8 @@ MOLECULAR: Final = (
 """Crystals of diatomic molecules."""
 
 LARGEST_EXPANSION: Final = 1.5
-"""A structure that must swell beyond this multiple of the element's measured volume to keep its atoms apart is
-the molecular crystal of some other element, and is not offered."""
+"""A structure that must swell beyond this multiple of the element's measured volume to keep its atoms apart
+is the molecular crystal of some other element, and is not offered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reference sources by name: entry points of `motherlode.references`, called `Source(options, base=folder)`."""
+"""Reference sources by name: entry points of `motherlode.references`, called as `Source(options, base=…)`."""
 
 from __future__ import annotations
 
