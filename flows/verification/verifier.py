@@ -28,7 +28,7 @@ class VerificationResult:
 
 @runtime_checkable
 class Verifier(Protocol):
-    """One fidelity level's calculations. DFT on a cluster and a potential on this machine look the same from here."""
+    """One fidelity level's calculations. DFT on a cluster and a potential here look the same."""
 
     fidelity: str
     """Name of the energies it gives."""
@@ -36,7 +36,10 @@ class Verifier(Protocol):
     """Whether results carry an energy to be judged on a hull (phonons do not)."""
 
     def identity(self, crystal: Crystal) -> Mapping[str, Any]:
-        """All that decides the result apart from the crystal: kind, fidelity, settings, code version. JSON values."""
+        """All that decides the result apart from the crystal, as JSON values.
+
+        `kind`, `fidelity` and `code_version`, and every setting under a key of its own.
+        """
         ...
 
     def declared_cost(self, crystal: Crystal) -> Mapping[str, float]:
@@ -44,13 +47,13 @@ class Verifier(Protocol):
         ...
 
     def submit(self, crystal: Crystal, *, request_id: str) -> None:
-        """Start the calculation, or adopt the one already running or finished under this id. Returns at once."""
+        """Start the calculation, or adopt the one running or finished under this id. Returns at once."""
         ...
 
     def collect(self) -> list[VerificationResult]:
-        """Results that settled since the last call, in no order; waits briefly, never for long. Empty when nothing settled."""
+        """Results that settled since the last call, in no order; waits briefly. Often empty."""
         ...
 
     def close(self) -> None:
-        """End local workers. Results already written stay collectable after the next `submit` of the same id."""
+        """End local workers. Results already written stay collectable by `submit` of the same id."""
         ...
