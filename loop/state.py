@@ -1,7 +1,8 @@
 """The live state of a campaign: what its rows add up to.
 
-Nothing here is stored. The state keeps the rows it was given by their keys and derives all else from them, so the order
-in which rows arrive cannot matter, and folding everything that the ledger holds gives the same state.
+Nothing here is stored. The state keeps the rows it was given by their keys and derives all else from them, so
+the order in which rows arrive cannot matter, and folding everything that the ledger holds gives the same
+state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
+from loop.candidate_records import candidate_records
 from loop.crystal import Crystal
 from loop.ledger.ledger import Ledger
 from loop.ledger.rows import ROW_CLASSES, SHARED, R, key_of
@@ -74,8 +76,8 @@ def _from(*kinds: type[Row]) -> Callable[[Callable[[CampaignState], T]], _Derive
 class CampaignState:
     """The live state of one campaign, folded from rows.
 
-    Rows of other campaigns are passed over. Crystals and calculations, which belong to no campaign, count once a row of
-    this one refers to them. Every mapping is in order of its keys; treat it as frozen.
+    Rows of other campaigns are passed over. Crystals and calculations, which belong to no campaign, count
+    once a row of this one refers to them. Every mapping is in order of its keys; treat it as frozen.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -96,7 +98,7 @@ class CampaignState:
 
     @classmethod
     def live(cls, ledger: Ledger, campaign_id: str) -> Self:
-        """Rebuild, then follow all that this ledger object writes: the state that a campaign's driver holds."""
+        """Rebuild, then follow all that this ledger object writes: what a campaign's driver holds."""
         state = cls.rebuild(ledger, campaign_id)
         ledger.observe(state.apply)
         return state
@@ -111,7 +113,7 @@ class CampaignState:
                 self.held[type(row)].setdefault(key[1:], row)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both stand on the same rows of the campaign, and the same crystals and calculations it refers to."""
+        """Whether both stand on the same rows of one campaign, with the same crystals and calculations."""
         if not isinstance(other, CampaignState):
             return NotImplemented
         return (
@@ -156,9 +158,15 @@ class CampaignState:
     def crystals(self) -> dict[str, Crystal]:
         """Crystals of this campaign's candidates and calculations, by key."""
         keys = {row.crystal_key for row in self.candidates.values()}
-        keys |= {key for row in self.calculations.values() for key in (row.crystal_key, row.result_crystal_key)}
+        keys |= {
+            key for row in self.calculations.values() for key in (row.crystal_key, row.result_crystal_key)
+        }
         known = self.derived.get("crystals", ((), {}))[1]
-        return {row.key: known.get(row.key) or Crystal.from_dict(row.data) for row in self._of(CrystalRow) if row.key in keys}
+        return {
+            row.key: known.get(row.key) or Crystal.from_dict(row.data)
+            for row in self._of(CrystalRow)
+            if row.key in keys
+        }
 
     @_from(Attempt)
     def attempts(self) -> dict[str, int]:
@@ -173,10 +181,23 @@ class CampaignState:
         """Reference sets by version."""
         return {row.version: row for row in self._of(ReferenceSet)}
 
+    def reference_set(self, fidelity: str) -> ReferenceSet | None:
+        """The reference set in force at a fidelity: the latest, and the largest of one iteration."""
+        sets = [row for row in self.reference_sets.values() if row.fidelity == fidelity]
+        return max(sets, key=lambda row: (row.iteration, row.number_of_phases, row.version), default=None)
+
+    def reference_calculations(self, fidelity: str) -> dict[str, Calculation]:
+        """Calculations of the reference phases in force at a fidelity, by name."""
+        version = self.reference_set(fidelity)
+        phases = self.reference_phases.get(version.version, {}) if version else {}
+        return {name: self.calculations[row.calculation_key] for name, row in phases.items()}
+
     @_from(ReferencePhaseRow)
     def reference_phases(self) -> dict[str, dict[str, ReferencePhaseRow]]:
         """Reference phases by version of their set, then by name."""
-        return _grouped(self._of(ReferencePhaseRow), by=lambda row: row.reference_version, then=lambda row: row.name)
+        return _grouped(
+            self._of(ReferencePhaseRow), by=lambda row: row.reference_version, then=lambda row: row.name
+        )
 
     @_from(HullRow)
     def hulls(self) -> dict[str, dict[int, HullRow]]:
@@ -203,15 +224,36 @@ class CampaignState:
         """The verdict in force about a candidate at a fidelity."""
         return self.verdicts_in_force.get((candidate_id, fidelity))
 
+    def verdicts_at(self, fidelity: str) -> list[Verdict]:
+        """The verdicts in force at a fidelity, in order of candidate."""
+        return [row for (_, at), row in self.verdicts_in_force.items() if at == fidelity]
+
+    def judged(self, fidelity: str) -> dict[str, Calculation]:
+        """The calculation that each candidate is judged by at a fidelity, in order of candidate."""
+        return {
+            row.candidate_id: self.calculations[row.calculation_key] for row in self.verdicts_at(fidelity)
+        }
+
     @_from(Decision)
     def decisions(self) -> dict[tuple[int, str], Decision]:
         """Decisions by (iteration, candidate id)."""
         return {(row.iteration, row.candidate_id): row for row in self._of(Decision)}
 
+    def decisions_of(self, iteration: int) -> list[Decision]:
+        """The decisions of one iteration, the best rank first within each role."""
+        rows = [row for row in self.decisions.values() if row.iteration == iteration]
+        return sorted(rows, key=lambda row: (row.role, row.rank, row.candidate_id))
+
     @_from(Verification)
     def verifications(self) -> dict[tuple[str, str], Verification]:
         """Verifications by (candidate id, level)."""
         return {(row.candidate_id, row.level): row for row in self._of(Verification)}
+
+    def verifications_in_order(self) -> list[Verification]:
+        """Verifications by iteration, then candidate, then level."""
+        return sorted(
+            self.verifications.values(), key=lambda row: (row.iteration, row.candidate_id, row.level)
+        )
 
     @_from(Cost)
     def spent(self) -> dict[str, float]:
@@ -221,11 +263,15 @@ class CampaignState:
     @_from(Cost, Calculation, *REFERRING)
     def outstanding(self) -> dict[str, float]:
         """Amounts by currency that are declared for calculations which are not settled yet."""
-        ended = {row.calculation_key for row in self._of(Cost) if row.kind == "settled"} | self.calculations.keys()
-        return _sums(row for row in self._of(Cost) if row.kind == "declared" and row.calculation_key not in ended)
+        ended = {
+            row.calculation_key for row in self._of(Cost) if row.kind == "settled"
+        } | self.calculations.keys()
+        return _sums(
+            row for row in self._of(Cost) if row.kind == "declared" and row.calculation_key not in ended
+        )
 
     def remaining(self, budget: Mapping[str, float]) -> dict[str, float]:
-        """What may still be declared, by the budget's currencies: neither spent nor outstanding; negative if overspent."""
+        """What of a budget is neither spent nor outstanding, by currency; negative where it is overspent."""
         spent, outstanding = self.spent, self.outstanding
         return {
             currency: math.fsum((amount, -spent.get(currency, 0.0), -outstanding.get(currency, 0.0)))
@@ -241,9 +287,10 @@ class CampaignState:
         """Whether a stage of an iteration is finished."""
         return (iteration, stage) in self.stages
 
-    def last_finished_iteration(self, stage: str = LAST_STAGE) -> int | None:
-        """The highest iteration whose last stage is finished; None where there is none."""
-        return max((iteration for iteration, name in self.stages if name == stage), default=None)
+    @_from(Stage)
+    def last_finished_iteration(self) -> int:
+        """The highest iteration whose last stage is finished; 0 where there is none."""
+        return max((iteration for iteration, name in self.stages if name == LAST_STAGE), default=0)
 
     @_from(FailureRow)
     def failures(self) -> dict[tuple[str, str, int], FailureRow]:
@@ -253,7 +300,9 @@ class CampaignState:
     @_from(ModelVersion)
     def model_versions(self) -> dict[tuple[str, str], dict[int, ModelVersion]]:
         """Every model version by (kind, name), then by iteration."""
-        return _grouped(self._of(ModelVersion), by=lambda row: (row.kind, row.name), then=lambda row: row.iteration)
+        return _grouped(
+            self._of(ModelVersion), by=lambda row: (row.kind, row.name), then=lambda row: row.iteration
+        )
 
     def promoted(self, kind: str, name: str) -> ModelVersion | None:
         """The model version in force: the latest that was promoted."""
@@ -267,12 +316,14 @@ class CampaignState:
             screening_fidelity: the fidelity of the screening potential.
             verification_levels: names of the verification levels, lowest first.
         """
-        from loop.candidate_records import records
+        return candidate_records(
+            self, screening_fidelity=screening_fidelity, verification_levels=verification_levels
+        )
 
-        return records(self, screening_fidelity=screening_fidelity, verification_levels=verification_levels)
 
-
-def _grouped(rows: Iterable[R], *, by: Callable[[R], Any], then: Callable[[R], Any]) -> dict[Any, dict[Any, R]]:
+def _grouped(
+    rows: Iterable[R], *, by: Callable[[R], Any], then: Callable[[R], Any]
+) -> dict[Any, dict[Any, R]]:
     groups: defaultdict[Any, dict[Any, R]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: (by(row), then(row))):
         groups[by(row)][then(row)] = row

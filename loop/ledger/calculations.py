@@ -37,7 +37,8 @@ def intend(
     """Write the next attempt at each calculation that is not settled, with its declared costs the first time.
 
     Returns:
-        The attempt by calculation key, None where it is settled; and all rows written or met.
+        The attempt by calculation key, None where it is settled; and all rows written, with the settled
+        calculations.
     """
     settled = by_key(connection, Calculation, declared)
     numbers = _attempts_so_far(connection, campaign_id, declared)
@@ -58,8 +59,7 @@ def intend(
         )
     ]
     written = insert(connection, [*attempts.values(), *costs])
-    crystals = _crystals_of(connection, settled.values())
-    return {key: attempts.get(key) for key in declared}, (*written, *settled.values(), *crystals)
+    return {key: attempts.get(key) for key in declared}, (*written, *settled.values())
 
 
 def settle(
@@ -73,7 +73,7 @@ def settle(
     """Write calculations that have ended, their crystals, and what this campaign paid for each, once.
 
     Returns:
-        The calculations by key as they stand in the ledger; and all rows written or met.
+        The calculations by key and all rows, as they stand in the ledger.
     """
     first: dict[str, Settlement] = {}
     for settlement in settlements:
@@ -92,8 +92,7 @@ def settle(
         connection, [*crystals, *(settlement.calculation for settlement in first.values()), *costs]
     )
     kept = {row.key: row for row in written if isinstance(row, Calculation)}
-    met = _crystals_of(connection, [row for key, row in kept.items() if row is not first[key].calculation])
-    return kept, (*written, *met)
+    return kept, written
 
 
 def _costs(
@@ -123,7 +122,7 @@ def _attempts_so_far(connection: Connection, campaign_id: str, keys: Collection[
             .where(Attempt.campaign_id == campaign_id, Attempt.calculation_key.in_(chunk))
             .group_by(Attempt.calculation_key)
         )
-        found.update({key: number for key, number in connection.execute(statement)})
+        found.update({row[0]: row[1] for row in connection.execute(statement)})
     return found
 
 
@@ -137,10 +136,3 @@ def _keys_with_cost(
         )
         found.update(connection.scalars(statement))
     return found
-
-
-def _crystals_of(connection: Connection, calculations: Iterable[Calculation]) -> list[CrystalRow]:
-    keys = {
-        key for row in calculations for key in (row.crystal_key, row.result_crystal_key) if key is not None
-    }
-    return list(by_key(connection, CrystalRow, keys).values())

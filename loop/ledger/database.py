@@ -17,8 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from loop.errors import LedgerError
 
 BUSY_TIMEOUT: Final = 60.0
-"""Seconds that a SQLite writer waits for another one: chunks of rows are written in milliseconds, so this is patience
-for a slow disk, not for a queue."""
+"""Seconds that a SQLite writer waits for another one: chunks of rows are written in milliseconds, so this is
+patience for a slow disk, not for a queue."""
 CONNECT_TIMEOUT: Final = 10
 """Seconds after which a PostgreSQL server that does not answer counts as dead."""
 NEARLY_FULL: Final = 1 << 20
@@ -31,7 +31,7 @@ def parse_url(url: str) -> URL:
     """Read a database URL; `postgresql://` and `postgres://` mean the psycopg driver.
 
     Raises:
-        LedgerError: malformed, of another database system, or a SQLite database that would not outlive the process.
+        LedgerError: malformed, of another database system, or of a database in memory.
     """
     forms = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
     try:
@@ -83,7 +83,8 @@ def connect(url: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     """Make a fresh SQLite connection fit for a ledger."""
-    # The driver would otherwise begin transactions by itself, after the first read, when it is too late to be safe.
+    # The driver would otherwise begin transactions by itself, after the first read, when it is too late to be
+    # safe.
     connection.isolation_level = None
     cursor = connection.cursor()
     # A read-only connection cannot change the mode and need not.
@@ -91,8 +92,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         "PRAGMA journal_mode"
     ).fetchone() != ("wal",):
         cursor.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode a killed process loses no commit at NORMAL either, but a power cut may take the latest ones with it.
-    # What a campaign pays for is hours of DFT and jobs already handed to a cluster: every commit reaches the disk (FULL).
+    # In WAL mode a killed process loses no commit at NORMAL either, but a power cut may take the latest ones
+    # with it. What a campaign pays for is hours of DFT and jobs already handed to a cluster: every commit
+    # reaches the disk (FULL).
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     # Makes INSERT OR REPLACE fire the triggers that refuse DELETE.
@@ -101,7 +103,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock at once where a transaction will write: a reader that becomes a writer cannot wait its turn."""
+    """Take the write lock at once where there will be writing: a reader that becomes a writer cannot wait."""
     writing = connection.get_execution_options().get(WRITING, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
@@ -131,7 +133,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
-    """Turn the database's errors into a `LedgerError` that names the database, what was found, and the mend."""
+    """Turn the database's errors into a `LedgerError` that names the database, the finding and the mend."""
     try:
         yield
     except DBAPIError as error:
@@ -151,26 +153,30 @@ def _explain(url: URL, error: DBAPIError) -> str:
 def _explain_sqlite(file: Path, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     folder = file.absolute().parent
-    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _nearly_full(folder)):
-        return f"the disk is full ({error}); free space under {folder} and resume: what was written before is kept"
-    if name.startswith("SQLITE_READONLY"):
-        return f"the file or its folder is read-only ({error}); make {folder} writable, or copy the campaign elsewhere"
-    if name.startswith("SQLITE_CANTOPEN"):
-        if file.is_dir():
-            return f"{file} is a folder; name a file in it"
-        if not folder.is_dir():
-            return f"the folder {folder} does not exist; create it"
-        return f"the file cannot be opened or created ({error}); make {folder} writable and readable"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return (
-            f"the file is damaged or no SQLite database ({error}); restore it from a backup, or save what can be read: "
-            f"sqlite3 {file} .recover | sqlite3 recovered.sqlite"
-        )
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"another process has held the database for {BUSY_TIMEOUT:g} s ({error}); end it, or use PostgreSQL"
-    if name.startswith("SQLITE_IOERR"):
-        return f"the disk gave an error ({name}: {error}); the ledger needs a local file system, not a network one"
-    return f"the database refused ({name or type(error).__name__}: {error})"
+    if name.startswith("SQLITE_IOERR") and _nearly_full(folder):
+        name = "SQLITE_FULL"
+    if name.startswith("SQLITE_CANTOPEN") and file.is_dir():
+        return f"{file} is a folder; name a file in it"
+    if name.startswith("SQLITE_CANTOPEN") and not folder.is_dir():
+        return f"the folder {folder} does not exist; create it"
+    # Names have a first part that classifies, and often a second: SQLITE_READONLY_DIRECTORY.
+    words = _SQLITE_ERRORS.get("_".join(name.split("_")[:2]), "the database refused ({error})")
+    return words.format(file=file, folder=folder, error=f"{name}: {error}" if name else error)
+
+
+_SQLITE_ERRORS: Final = {
+    "SQLITE_FULL": "the disk is full ({error}); free space under {folder} and resume, what was written is kept",
+    "SQLITE_READONLY": "the file or its folder is read-only ({error}); make {folder} writable, or copy it",
+    "SQLITE_CANTOPEN": "the file cannot be opened or created ({error}); make {folder} readable and writable",
+    "SQLITE_CORRUPT": "the file is damaged ({error}); restore it from a backup, or save what can be read: "
+    "sqlite3 {file} .recover | sqlite3 recovered.sqlite",
+    "SQLITE_NOTADB": "the file is no SQLite database ({error}); name another, or restore it from a backup",
+    "SQLITE_BUSY": f"another process has held the database for {BUSY_TIMEOUT:g} s ({{error}}); end it, "
+    "or use PostgreSQL",
+    "SQLITE_LOCKED": "another connection holds the database ({error}); close it",
+    "SQLITE_IOERR": "the disk gave an error ({error}); the ledger needs a sound, local file system",
+}
+"""What SQLite's errors mean, by the first part of their name."""
 
 
 def _nearly_full(folder: Path) -> bool:

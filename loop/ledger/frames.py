@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 
 def frame(connection: Connection, table: Table) -> pd.DataFrame:
-    """A table in order of its key. Types are the columns', also where the table is empty or a column all None."""
+    """A table in order of its key, typed by its columns even where it is empty."""
     found = connection.execute(select(table).order_by(*table.primary_key.columns)).all()
     columns = list(zip(*found, strict=True)) or [()] * len(table.columns)
     return pd.DataFrame(

@@ -1,8 +1,8 @@
 """Who may write: one driver per campaign, told apart by fencing tokens.
 
-Every driver acquires a token higher than all before it, and every write checks, inside its own transaction, that no
-higher one exists. A driver that was taken for dead and comes back (a laptop that slept, a network that parted) cannot
-write a single row any more.
+Every driver acquires a token higher than all before it, and every write checks, inside its own transaction,
+that no higher one exists. A driver that was taken for dead and comes back (a laptop that slept, a network
+that parted) cannot write a single row any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from sqlalchemy import select, text
 from sqlalchemy.engine import Connection
 
@@ -21,8 +21,8 @@ from loop.ledger.rows import fetch, insert
 from loop.ledger.tables import Lease
 
 START_TOLERANCE: Final = 5.0
-"""Seconds by which two readings of a process's start may differ. The kernel gives it relative to a boot time that moves
-when the clock is set; process ids are not reused so soon."""
+"""Seconds by which two readings of a process's start may differ. The kernel gives it relative to a boot time
+that moves when the clock is set; process ids are not reused so soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Owner:
         return cls(host=lease.host, process_id=lease.process_id, process_started=lease.process_started)
 
     def may_be_alive(self) -> bool:
-        """False only where it is certain that the process has ended: on this host, with its id free or reused."""
+        """False only where the process has certainly ended: on this host, with its id free or reused."""
         if self.host != socket.gethostname():
             return True
         try:
@@ -60,6 +60,7 @@ class Owner:
             return True
 
     def __str__(self) -> str:
+        """The process in words."""
         return f"process {self.process_id} on {self.host}"
 
 
@@ -72,8 +73,8 @@ def in_force(connection: Connection, campaign_id: str) -> Lease | None:
 def lock(connection: Connection, campaign_id: str) -> None:
     """Let the campaign's other writers wait until this transaction ends.
 
-    On PostgreSQL, a takeover could otherwise slip between a writer's look at the leases and its commit. On SQLite every
-    write transaction holds the whole database anyway.
+    On PostgreSQL, a takeover could otherwise slip between a writer's look at the leases and its commit. On
+    SQLite every write transaction holds the whole database anyway.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(
@@ -97,8 +98,8 @@ def check(connection: Connection, campaign_id: str, token: int) -> Lease:
     if lease.token > token or lease.released:
         ending = "was released by" if lease.released else "is now driven by"
         raise LeaseLostError(
-            f"campaign {campaign_id}: {ending} {Owner.of(lease)} since {_when(lease)} (token {lease.token}, this driver "
-            f"had {token}); nothing was written, this driver must stop"
+            f"campaign {campaign_id}: {ending} {Owner.of(lease)} since {_when(lease)} (token {lease.token}, "
+            f"this driver had {token}); nothing was written, this driver must stop"
         )
     return lease
 
@@ -112,14 +113,11 @@ def acquire(connection: Connection, campaign_id: str, *, take_over: bool) -> Lea
     lock(connection, campaign_id)
     held = in_force(connection, campaign_id)
     if held is not None and not held.released and not take_over and Owner.of(held).may_be_alive():
-        known = (
-            "is alive"
-            if held.host == socket.gethostname()
-            else "may be alive, which cannot be seen from here"
-        )
+        here = held.host == socket.gethostname()
+        life = "is alive" if here else "may be alive, which cannot be seen from here"
         raise LedgerError(
-            f"campaign {campaign_id}: driven by {Owner.of(held)} since {_when(held)}, which {known}; wait until it is "
-            "done, end it, or take the campaign from it with `motherlode resume --take-over`"
+            f"campaign {campaign_id}: driven by {Owner.of(held)} since {_when(held)}, which {life}; wait until "
+            "it is done, end it, or take the campaign from it with `motherlode resume --take-over`"
         )
     lease = _next(held, campaign_id, released=False)
     insert(connection, [lease])

@@ -32,7 +32,8 @@ Observer = Callable[..., object]
 class Ledger:
     """A database of campaigns. Rows are appended in transactions and never changed.
 
-    Use it as a context manager, or call `close`. It may be shared by threads, not by processes: each opens its own.
+    Use it as a context manager, or call `close`. It may be shared by threads, not by processes: each opens
+    its own.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -47,8 +48,9 @@ class Ledger:
             url: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE`.
 
         Raises:
-            LedgerError: malformed URL, missing driver, dead server, wrong password, read-only or missing folder, full
-                disk, damaged file, another program's database, or one of a newer version of Motherlode.
+            LedgerError: malformed URL, missing driver, dead server, wrong password, read-only or missing
+                folder, full disk, damaged file, another program's database, or one of a newer version of
+                Motherlode.
         """
         engine = connect(parse_url(url))
         try:
@@ -63,9 +65,11 @@ class Ledger:
         self._engine.dispose()
 
     def __enter__(self) -> Self:
+        """The ledger itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close it."""
         self.close()
 
     @property
@@ -76,25 +80,26 @@ class Ledger:
     def observe(self, observer: Observer) -> None:
         """Call `observer` with the rows of every transaction of this ledger object once it is committed.
 
-        It is given rows as they stand in the ledger: a calculation that another campaign settled first comes as the
-        other campaign wrote it, and reused calculations come with their crystals.
+        It is given rows as they stand in the ledger (a calculation that another campaign settled first comes
+        as that one wrote it), and with them the crystals that they refer to.
         """
         self._observers.append(observer)
 
     def append(self, *rows: Row, token: int | None) -> tuple[Row, ...]:
-        """Write rows in one transaction, in whatever order they are given, and return them as they now stand.
+        """Write rows in one transaction, given in any order, and return them as they now stand.
 
-        Crystals and calculations whose key is there already are kept as they are: their identity is their content.
+        Crystals and calculations whose key is there already are kept as they are: their identity is their
+        content.
 
         Args:
-            rows: rows of one campaign, and crystals and calculations, which belong to none. What JSON and numpy values
-                look like when read back is written into the rows themselves.
+            rows: rows of one campaign, and crystals and calculations, which belong to none. What JSON and
+                numpy values look like when read back is written into the rows themselves.
             token: the driver's fencing token; None only before a campaign is driven (its first row, imports).
 
         Raises:
             LeaseLostError: another driver has the campaign; nothing was written.
-            LedgerError: a key that the ledger holds already, a reference to nothing, a value that cannot be kept, or
-                the database's own trouble; nothing was written.
+            LedgerError: a key that the ledger holds already, a reference to nothing, a value that cannot be
+                kept, or the database's own trouble; nothing was written.
         """
         for row in rows:
             stored.check_mapped(row)
@@ -108,7 +113,8 @@ class Ledger:
             )
         with self._transaction(next(iter(campaigns), None), token) as connection:
             standing = stored.insert(connection, rows)
-        self._notify(standing)
+            crystals = stored.crystals_of(connection, standing)
+        self._notify(*standing, *crystals)
         return standing
 
     def acquire(self, campaign_id: str, *, take_over: bool = False) -> int:
@@ -169,7 +175,7 @@ class Ledger:
             iteration: the iteration that asks.
 
         Returns:
-            For each key the attempt to run, or None where the calculation is settled and must not be run again.
+            For each key the attempt to run, or None where the calculation is settled and must not run again.
 
         Raises:
             LeaseLostError: another driver has the campaign; nothing was written.
@@ -179,7 +185,8 @@ class Ledger:
             intended, standing = calculations.intend(
                 connection, campaign_id, declared, token=token, purpose=purpose, iteration=iteration
             )
-        self._notify(standing)
+            crystals = stored.crystals_of(connection, standing)
+        self._notify(*standing, *crystals)
         return intended
 
     def settle(
@@ -203,8 +210,8 @@ class Ledger:
     ) -> dict[str, Calculation]:
         """Write calculations that have ended, their crystals and what this campaign paid, in one transaction.
 
-        A calculation that is settled already is kept as it was first written; what this campaign paid for it is still
-        recorded, once.
+        A calculation that is settled already is kept as it was first written; what this campaign paid for it
+        is still recorded, once.
 
         Returns:
             By key, the calculations as they stand in the ledger.
@@ -217,7 +224,8 @@ class Ledger:
             kept, standing = calculations.settle(
                 connection, campaign_id, settlements, purpose=purpose, iteration=iteration
             )
-        self._notify(standing)
+            crystals = stored.crystals_of(connection, standing)
+        self._notify(*standing, *crystals)
         return kept
 
     def settled(self, key: str) -> Calculation | None:
@@ -241,7 +249,8 @@ class Ledger:
     def rows(self, row_class: type[R], campaign_id: str | None = None) -> list[R]:
         """Every row of one kind in order of its key, of one campaign where it is named.
 
-        Crystals and calculations belong to no campaign; for one campaign, those that its other rows refer to are given.
+        Crystals and calculations belong to no campaign; for one campaign, those that its other rows refer to
+        are given.
         """
         with reading(self._engine) as connection:
             return of_campaign(connection, row_class, campaign_id)
@@ -289,8 +298,8 @@ class Ledger:
             return CampaignSpec.model_validate(revisions[-1].spec)
         except ValidationError as error:
             raise LedgerError(
-                f"{self.url}: the file of campaign {campaign_id}, revision {revisions[-1].revision}, cannot be read by "
-                f"this version of Motherlode ({error}); use the version that wrote it"
+                f"{self.url}: the file of campaign {campaign_id}, revision {revisions[-1].revision}, cannot be "
+                f"read by this version of Motherlode ({error}); use the version that wrote it"
             ) from error
 
     @contextmanager
@@ -308,12 +317,12 @@ class Ledger:
         with reading(self._engine) as connection:
             key = None if kind in SHARED else stored.existing_key(connection, conflict.rows)
         if key is not None:
-            return f"{kind.__tablename__}: {stored.described(kind, key)} is in the ledger already; rows are never changed"
+            return f"{kind.__tablename__}: {stored.described(kind, key)} is there already; rows never change"
         return (
-            f"{kind.__tablename__}: a row refers to a crystal or calculation that is not in the ledger, or repeats a "
-            f"number ({conflict}); append what it refers to before it or with it"
+            f"{kind.__tablename__}: a row refers to a crystal or calculation that is not in the ledger, or "
+            f"repeats a number ({conflict}); append what it refers to before it or with it"
         )
 
-    def _notify(self, rows: tuple[Row, ...]) -> None:
+    def _notify(self, *rows: Row) -> None:
         for observer in self._observers:
             observer(*rows)

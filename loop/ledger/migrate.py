@@ -19,7 +19,7 @@ MIGRATION_LOCK: Final = 0x6D6C6F6465
 
 
 def configuration(connection: Connection | None = None) -> Config:
-    """Alembic's configuration for the migrations shipped in this package; `env.py` uses the given connection."""
+    """Alembic's configuration for the migrations in this package; `env.py` uses the given connection."""
     from alembic.config import Config
 
     config = Config()
@@ -61,9 +61,9 @@ def _run(connection: Connection, scripts: ScriptDirectory) -> None:
             )
     elif revision not in {script.revision for script in scripts.walk_revisions()}:
         raise LedgerError(
-            f"{where}: the ledger is of revision {revision!r}, this version of Motherlode knows revisions up to "
-            f"{scripts.get_current_head()!r}; it was written by a newer version (pip install --upgrade motherlode) "
-            "or the database belongs to another program (give an empty one)"
+            f"{where}: the ledger is of revision {revision!r}, this version of Motherlode knows revisions up "
+            f"to {scripts.get_current_head()!r}; it was written by a newer version (pip install --upgrade "
+            "motherlode) or the database belongs to another program (give an empty one)"
         )
     command.upgrade(configuration(connection), "head")
 

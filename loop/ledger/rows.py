@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Select, Table, inspect, select, tuple_, union
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,29 +26,43 @@ from loop.ledger.tables import (
 )
 from loop.ledger.values import portable
 
+if TYPE_CHECKING:
+    from loop.crystal import Crystal
+
 R = TypeVar("R", bound=Row)
 
 SHARED: Final[frozenset[type[Row]]] = frozenset({CrystalRow, Calculation})
-"""Rows whose identity is their content: the first writer wins, and every campaign of the database reads them."""
+"""Rows whose identity is their content: the first writer wins, and every campaign of the database reads
+them."""
 CHUNK: Final = 500
 """Keys per query, within what SQLite and PostgreSQL take as parameters."""
 
-_ROW_CLASSES: Final[dict[str, type[Row]]] = {
-    mapper.local_table.name: mapper.class_ for mapper in Row.registry.mappers
-}  # type: ignore[attr-defined]
+_BY_TABLE: Final[dict[str, type[Row]]] = {kind.__tablename__: kind for kind in Row.__subclasses__()}
 ROW_CLASSES: Final[tuple[type[Row], ...]] = tuple(
-    _ROW_CLASSES[table.name] for table in Row.metadata.sorted_tables
+    _BY_TABLE[table.name] for table in Row.metadata.sorted_tables
 )
-"""Every kind of row, each after those that it refers to."""
+"""Every kind of row, each after those it refers to."""
 
 
 class ConflictError(Exception):
-    """The database's keys refused rows of one kind; `Ledger` says which once the transaction is rolled back."""
+    """The database's keys refused rows of one kind; `Ledger` says which after the rollback."""
 
     def __init__(self, rows: Sequence[Row], error: IntegrityError) -> None:
         super().__init__(str(error.orig))
         self.rows = rows
         self.error = error
+
+
+def crystal_row(crystal: Crystal) -> CrystalRow:
+    """A crystal as the ledger keeps it; `Crystal.from_dict(row.data)` gives it back."""
+    return CrystalRow(
+        key=crystal.key,
+        reduced_formula=crystal.reduced_formula,
+        chemical_system=crystal.chemical_system,
+        number_of_atoms=crystal.number_of_atoms,
+        space_group_number=crystal.space_group_number,
+        data=crystal.to_dict(),
+    )
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
@@ -126,7 +140,7 @@ def described(row_class: type[Row], key: Sequence[Any]) -> str:
 
 
 def existing_key(connection: Connection, rows: Sequence[Row]) -> tuple[Any, ...] | None:
-    """The first of the primary keys of `rows` (all of one kind) that the ledger holds; None where it holds none."""
+    """The first key of `rows`, all of one kind, that the ledger holds already; None where it holds none."""
     row_class = type(rows[0])
     columns = tuple(table_of(row_class).primary_key.columns)
     for chunk in chunks([key_of(row) for row in rows]):
@@ -151,6 +165,18 @@ def by_key(connection: Connection, row_class: type[R], keys: Iterable[str]) -> d
         for chunk in chunks(sorted(set(keys)))
         for row in fetch(connection, select(row_class).where(column.in_(chunk)))
     }
+
+
+def crystals_of(connection: Connection, rows: Sequence[Row]) -> list[CrystalRow]:
+    """Crystals that `rows` refer to and that are not among them."""
+    keys: set[str | None] = set()
+    for row in rows:
+        if isinstance(row, Candidate | Calculation):
+            keys.add(row.crystal_key)
+        if isinstance(row, Calculation):
+            keys.add(row.result_crystal_key)
+    keys -= {None, *(row.key for row in rows if isinstance(row, CrystalRow))}
+    return list(by_key(connection, CrystalRow, (key for key in keys if key is not None)).values())
 
 
 def of_campaign(connection: Connection, row_class: type[R], campaign_id: str | None) -> list[R]:
@@ -179,7 +205,6 @@ def _calculation_keys(campaign_id: str) -> Any:
 def _crystal_keys(campaign_id: str) -> Any:
     referred = Calculation.key.in_(_calculation_keys(campaign_id))
     candidates = select(Candidate.crystal_key).where(Candidate.campaign_id == campaign_id)
-    # Without the test for NULL, a union that holds one would make NOT IN answer nothing; IN is spared a row.
     return union(
         candidates.where(Candidate.crystal_key.is_not(None)),
         select(Calculation.crystal_key).where(referred),
@@ -195,7 +220,7 @@ def chunks(keys: Collection[Any]) -> Iterator[list[Any]]:
 
 
 def check_mapped(row: object) -> None:
-    """Refuse what is no row of the ledger.
+    """Refuse what is no row.
 
     Raises:
         LedgerError: not a row.

@@ -1,9 +1,9 @@
 """The ledger's tables: one immutable row per thing that happened.
 
-Rows of many kinds were chosen over one event table with projections: each kind is queryable with plain SQL at once,
-the database's own keys forbid the duplicates that must not be (a calculation settled twice, a stage finished twice),
-and nothing has to be projected before it can be read. Rows are only ever inserted; triggers in the database refuse
-UPDATE and DELETE.
+Rows of many kinds were chosen over one event table with projections: each kind is queryable with plain SQL at
+once, the database's own keys forbid the duplicates that must not be (a calculation settled twice, a stage
+finished twice), and nothing has to be projected before it can be read. Rows are only ever inserted; triggers
+in the database refuse UPDATE and DELETE.
 
 Crystals and calculations belong to no campaign: campaigns that share a database share what was computed.
 """
@@ -38,7 +38,7 @@ class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
 
 
 class Campaign(Row):
-    """A campaign, or a later revision of its file (only budget, stopping rules and execution may be revised)."""
+    """A campaign, or a later revision of its file in what alters nothing already decided, e.g. the budget."""
 
     __tablename__ = "campaign"
     id: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
@@ -51,7 +51,10 @@ class Campaign(Row):
 
 
 class Lease(Row):
-    """A driver's right to write. The highest token of a campaign is in force; writers with a lower one are refused."""
+    """A driver's right to write.
+
+    The highest token of a campaign is in force; writers with a lower one are refused.
+    """
 
     __tablename__ = "lease"
     campaign_id: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
@@ -98,7 +101,7 @@ class Candidate(Row):
 
 
 class Rejection(Row):
-    """A candidate that was set aside before or without a calculation, and why (duplicate, overlap, outside the space)."""
+    """A candidate that was set aside and why: duplicate, overlap, outside the space."""
 
     __tablename__ = "rejection"
     campaign_id: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
@@ -110,7 +113,10 @@ class Rejection(Row):
 
 
 class Calculation(Row):
-    """A settled calculation, done or failed. Its key hashes all that decides the result, so it is never run twice."""
+    """A settled calculation, done or failed.
+
+    Its key hashes all that decides the result, so it is never run twice.
+    """
 
     __tablename__ = "calculation"
     key: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import JSON, Boolean, Column, DateTime, Float, Integer, String, inspect
+from sqlalchemy import JSON, Boolean, Column, DateTime, Float, Integer, String
 
 from loop.errors import LedgerError
 from loop.ledger.tables import Row
@@ -24,8 +24,9 @@ Convert = Callable[[Any], Any]
 def portable(row: Row) -> dict[str, Any]:
     """The values of a row by column, as both databases keep them; the row itself is set to them.
 
-    SQLite would store NaN as NULL and overlong text whole, where PostgreSQL keeps the one and refuses the other; tuples
-    come back from JSON as lists. Settling this on entry makes the live row equal to the one that is read back.
+    SQLite would store NaN as NULL and overlong text whole, where PostgreSQL keeps the one and refuses the
+    other; tuples come back from JSON as lists. Settling this on entry makes the live row equal to the one
+    that is read back.
 
     Raises:
         LedgerError: a value that no column can keep; the message names table, column and what was found.
@@ -43,7 +44,6 @@ def portable(row: Row) -> dict[str, Any]:
                 value = convert(value)
             except (TypeError, ValueError) as error:
                 raise LedgerError(f"{row.__tablename__}.{name}: {error}") from error
-        # Compared by type too: True equals 1 and (1,) is not [1], but only one of each is what the database gives back.
         if value is not getattr(row, name):
             setattr(row, name, value)
         values[name] = value
@@ -52,8 +52,8 @@ def portable(row: Row) -> dict[str, Any]:
 
 @cache
 def _converters(row_class: type[Row]) -> tuple[tuple[str, bool, Convert], ...]:
-    mapper = inspect(row_class)
-    return tuple((p.key, bool(p.columns[0].nullable), _converter(p.columns[0])) for p in mapper.column_attrs)
+    columns = Row.metadata.tables[row_class.__tablename__].columns
+    return tuple((column.name, bool(column.nullable), _converter(column)) for column in columns)
 
 
 def _converter(column: Column[Any]) -> Convert:
@@ -76,8 +76,8 @@ def _json(value: Any) -> Any:
         return json.loads(json.dumps(value, allow_nan=False, default=_item))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"found what JSON cannot keep ({error}); give finite numbers, text, lists and objects, and make a "
-            "computation that gave no number a failure"
+            f"found what JSON cannot keep ({error}); give finite numbers, text, lists and objects, and make "
+            "a computation that gave no number a failure"
         ) from error
 
 
