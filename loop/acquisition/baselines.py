@@ -33,8 +33,7 @@ class Greedy:
         budget: float,
         rng: np.random.Generator,
     ) -> list[Choice]:
-        """Choose by the screen alone, and predict the screened value with a deviation of 0: it doubts
-        nothing."""
+        """Choose by the screen alone. The screened value is the prediction, without any doubt."""
         del rng
         check_inputs(options, observations, batch_size=batch_size, budget=budget)
         screened = np.array([o.screened for o in options], dtype=np.float64)

@@ -23,7 +23,7 @@ def believe(
     The Gaussian process speaks where there are enough observations and it beats the simpler models on
     held-out ones; otherwise the constant model does, and the account says why.
     """
-    # Sums in another order round differently; sorted, the order in which results arrived cannot change a decision.
+    # Sums in another order round differently: sorted, the order of arrival cannot change a decision.
     known = sorted(observations, key=lambda o: o.candidate_id)
     residuals = clipped_residuals(known, settings)
     screened = np.array([o.screened for o in options])
@@ -42,7 +42,12 @@ def believe(
             fitted = fit_gaussian_process(seen, residuals, unit=settings.prior_deviation)
             mean, covariance = fitted.predict(unseen)
             account |= {"model": "gaussian process", **fitted.hyperparameters()}
-            return Belief(mean=screened + mean, covariance=covariance, noise=fitted.noise, account=account)
+            return Belief(
+                mean=screened + mean,
+                covariance=quality.variance_factor * covariance,
+                noise=quality.variance_factor * fitted.noise,
+                account=account,
+            )
         why = "the Gaussian process was no better on held-out candidates"
     constant = fit_constant(residuals, prior_deviation=settings.prior_deviation)
     account |= {

@@ -21,6 +21,9 @@ LARGEST_NUMBER_OF_FOLDS: Final = 10
 """One observation is left out at a time up to this many; then a tenth of them at a time, to bound the
 time."""
 
+VARIANCE_FACTOR_WEIGHT: Final = 4.0
+"""Observations that the prior variance factor of 1 counts for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
@@ -44,6 +47,9 @@ class Quality:
     constant: Errors
     """The screened value plus the mean residual, with its deviation."""
     gaussian_process: Errors
+    variance_factor: float
+    """By which the Gaussian process's variances are multiplied, learned from its held-out errors: residuals
+    have heavier tails than a normal distribution, and a fit on few of them is too sure of itself."""
 
     def to_json(self) -> Mapping[str, Any]:
         """As JSON values, for the ledger's model versions and for the reasons of a choice."""
@@ -84,11 +90,18 @@ def leave_one_out(
         fitted = fit_gaussian_process(inputs[~held], residuals[~held], unit=unit)
         mean["gaussian_process"][held], covariance = fitted.predict(inputs[held])
         variance["gaussian_process"][held] = np.diagonal(covariance) + fitted.noise
+    squares = (residuals - mean["gaussian_process"]) ** 2 / variance["gaussian_process"]
+    weight = VARIANCE_FACTOR_WEIGHT
+    # Each candidate's own error stays out of the factor that it is judged with.
+    without_own = (weight + squares.sum() - squares) / (weight + n - 1)
+    variance["gaussian_process"] *= without_own
     return Quality(
         n=n,
         folds=folds,
         plain=_errors(residuals, np.zeros(n), np.full(n, unit**2)),
-        **{name: _errors(residuals, mean[name], variance[name]) for name in mean},
+        constant=_errors(residuals, mean["constant"], variance["constant"]),
+        gaussian_process=_errors(residuals, mean["gaussian_process"], variance["gaussian_process"]),
+        variance_factor=float((weight + squares.sum()) / (weight + n)),
     )
 
 
