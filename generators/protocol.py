@@ -38,15 +38,27 @@ class Proposal:
 class Generator(Protocol):
     """Proposes crystals.
 
-    A generator is a frozen value: `fit` returns a new one. The same generator, condition and state of `rng` give the
-    same proposals, on every machine and after every resume.
+    A generator is a frozen value: `fit` returns a new one. The same generator, condition and state of `rng`
+    give the same proposals, on every machine and after every resume.
     """
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str:
+        """Registry name, as in the campaign file."""
+        ...
 
-    def fit(self, records: Sequence[Record], *, start: Mapping[str, Any] | None, rng: np.random.Generator) -> Self:
-        """A generator that has learned from `records`.
+    @property
+    def version(self) -> str:
+        """Changes whenever the same generator, condition and `rng` would propose something else."""
+        ...
+
+    def fit(
+        self, records: Sequence[Record], *, start: Mapping[str, Any] | None, rng: np.random.Generator
+    ) -> Self:
+        """A generator that has learned from `records`, which hold every outcome that is in force.
+
+        What `start` says of a candidate or structure that the records know better is superseded, so that
+        fitting twice on the same records is fitting once.
 
         Args:
             records: every candidate so far, in order of proposal.
@@ -64,5 +76,8 @@ class Generator(Protocol):
         ...
 
     def state(self) -> Mapping[str, Any]:
-        """JSON values from which `fit(…, start=…)` can go on, for the ledger's model versions; empty where it learns nothing."""
+        """JSON values from which `fit(…, start=…)` can go on; empty where it learns nothing.
+
+        They are kept as the ledger's model version: what was learned, not what it was learned from.
+        """
         ...
