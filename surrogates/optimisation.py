@@ -1,9 +1,10 @@
 """L-BFGS over the positions and the cell of one crystal together, as a pure pair of `initialise` and `step`.
 
-Coordinates are ASE's UnitCellFilter's: positions in the frame of the starting cell, and the deformation gradient D that
-carries that frame to the present one (Tadmor et al., Phys. Rev. B 59, 235, 1999). The cell's part is scaled so that its
-stiffness is that of the atoms, whatever the number of atoms. The Hessian's scale is re-estimated at every step from the
-last pair of displacements and gradients, H0 = s·y / y·y (Nocedal and Wright, Numerical Optimization, eq. 7.20).
+Coordinates are ASE's UnitCellFilter's: positions in the frame of the starting cell, and the deformation
+gradient D that carries that frame to the present one (Tadmor et al., Phys. Rev. B 59, 235, 1999). The
+cell's part is scaled so that its stiffness is that of the atoms, whatever the number of atoms. The
+Hessian's scale is re-estimated at every step from the last pair of displacements and gradients, H0 = s·y /
+y·y (Nocedal and Wright, Numerical Optimization, eq. 7.20).
 
 A step that raises the energy is taken back, so that a relaxation never ends above where it started.
 """
@@ -69,7 +70,8 @@ class Frame:
         """Generalised coordinates with what the potential says of them."""
         deformation = coordinates[-3:] / self.scale
         volume = abs(float(np.linalg.det(self.cell) * np.linalg.det(deformation)))
-        # dE = V σ:dε - f·dr with dε = dD D^-1 and r = D r0 gives dE/dD = V σ D^-T and dE/dr0 = -D^T f.
+        # With the stress S, dE = V S:dε - f·dr with dε = dD D^-1 and r = D r0 gives dE/dD = V S D^-T and
+        # dE/dr0 = -D^T f.
         by_deformation = volume * np.linalg.solve(deformation, stress).T
         return Point(
             coordinates=coordinates,
@@ -118,11 +120,14 @@ def initialise(positions: Floats, cell: Floats, *, energy: float, forces: Floats
         stress: `3 x 3`, eV/Å3, positive where the cell wants to shrink.
     """
     n_atoms = len(positions)
-    # A cell's stiffness per strain is V C with C of about 1 eV/Å3; so scaled, it is some eV/Å2, as the atoms' is.
+    # A cell's stiffness per strain is V C with C of about 1 eV/Å3; so scaled, it is some eV/Å2, as the
+    # atoms' is.
     scale = float(np.sqrt(n_atoms) * (abs(np.linalg.det(cell)) / n_atoms) ** (1 / 3))
     frame = Frame(cell=cell, scale=scale)
     point = frame.point(np.concatenate([positions, scale * np.eye(3)]), energy, forces=forces, stress=stress)
-    return _set_out(Descent(frame=frame, point=point, lowest=energy, pairs=(), direction=np.zeros_like(point.gradient)))
+    return _set_out(
+        Descent(frame=frame, point=point, lowest=energy, pairs=(), direction=np.zeros_like(point.gradient))
+    )
 
 
 def step(state: Descent, energy: float, *, forces: Floats, stress: Floats) -> Descent:
@@ -140,7 +145,11 @@ def step(state: Descent, energy: float, *, forces: Floats, stress: Floats) -> De
         coordinates = state.point.coordinates + state.fraction * state.direction
         point = state.frame.point(coordinates, energy, forces=forces, stress=stress)
         if _is_acceptable(state, point, slope=slope):
-            pairs = _remember(state.pairs, point.coordinates - state.point.coordinates, point.gradient - state.point.gradient)
+            pairs = _remember(
+                state.pairs,
+                point.coordinates - state.point.coordinates,
+                point.gradient - state.point.gradient,
+            )
             return _set_out(replace(state, point=point, lowest=min(state.lowest, energy), pairs=pairs))
     fraction = state.fraction * 0.1
     if is_finite:
@@ -157,10 +166,16 @@ def step(state: Descent, energy: float, *, forces: Floats, stress: Floats) -> De
 
 def _is_acceptable(state: Descent, point: Point, *, slope: float) -> bool:
     """Whether the energy fell enough, or stayed within the noise while the slope flattened."""
-    if point.energy <= state.point.energy + SUFFICIENT_DECREASE * state.fraction * slope and point.energy <= state.lowest:
+    if (
+        point.energy <= state.point.energy + SUFFICIENT_DECREASE * state.fraction * slope
+        and point.energy <= state.lowest
+    ):
         return True
     noise = ENERGY_NOISE * (len(point.coordinates) - 3)
-    return point.energy <= state.lowest + noise and float(np.vdot(point.gradient, state.direction)) <= -0.8 * slope
+    return (
+        point.energy <= state.lowest + noise
+        and float(np.vdot(point.gradient, state.direction)) <= -0.8 * slope
+    )
 
 
 def _remember(

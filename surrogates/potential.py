@@ -1,8 +1,8 @@
 """The Potential seam: crystals in, energies, forces and stresses out, in batches.
 
 Arrays at the seam are NumPy in double precision, on the host: a relaxation's own state is a few kilobytes per
-structure, so copying it to and from a device costs nothing beside an evaluation. A potential keeps its tensors,
-neighbour lists and compiled kernels to itself, on whatever device it runs.
+structure, so copying it to and from a device costs nothing beside an evaluation. A potential keeps its
+tensors, neighbour lists and compiled kernels to itself, on whatever device it runs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Batch:
 
     def atoms(self) -> list[Atoms]:
         """The structures as ASE objects."""
-        return [Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True) for numbers, positions, cell in self.split()]
+        return [
+            Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+            for numbers, positions, cell in self.split()
+        ]
 
     def split(self) -> Iterator[tuple[Integers, Floats, Floats]]:
         """Atomic numbers, positions and cell of each structure, in order."""
@@ -53,6 +56,7 @@ class Batch:
             yield self.atomic_numbers[start:end], self.positions[start:end], cell
 
     def __len__(self) -> int:
+        """Structures."""
         return len(self.cells)
 
 
@@ -65,7 +69,8 @@ class Evaluation:
     forces: Floats
     """`n_atoms x 3`, eV/Å."""
     stress: Floats
-    """`n_structures x 3 x 3`, eV/Å3, symmetric, ASE's sign (dE/dε / V): positive where the cell wants to shrink."""
+    """`n_structures x 3 x 3`, eV/Å3, symmetric, ASE's sign (dE/dε / V): positive where the cell wants to
+    shrink."""
     refused: Mapping[int, str] = field(default_factory=dict)
     """Structures that could not be evaluated, by index, each with the reason; their numbers are NaN."""
 
@@ -74,8 +79,8 @@ class Evaluation:
 class Potential(Protocol):
     """An interatomic potential at one fidelity.
 
-    Reading its description is cheap: an implementation checks on loading that its weights exist and reads them on
-    the first evaluation, so that the process which only drives a campaign never loads a model.
+    Reading its description is cheap: an implementation checks on loading that its weights exist and reads
+    them on the first evaluation, so that the process which only drives a campaign never loads a model.
     """
 
     @property

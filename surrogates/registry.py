@@ -1,4 +1,7 @@
-"""Potentials by name: every entry point of `motherlode.potentials` is a `load(spec, *, base) -> Potential`."""
+"""Potentials by name.
+
+Every entry point of the group `motherlode.potentials` is a function `load(spec, *, base) -> Potential`.
+"""
 
 from __future__ import annotations
 
@@ -39,26 +42,31 @@ def load_potential(spec: PotentialSpec, *, base: Path) -> Potential:
         base: folder that relative paths in the specification start from.
 
     Raises:
-        PotentialError: the name is not registered, its package cannot be imported, or the potential refuses the
-            specification (missing weights, unknown model, foreign arguments).
+        PotentialError: the name is not registered, its package cannot be imported, or the potential refuses
+            the specification (missing weights, unknown model, foreign arguments).
     """
     registered = _registered()
     if spec.name not in registered:
-        known = ", ".join(sorted(registered)) or "none: reinstall motherlode so that its entry points are written"
+        known = (
+            ", ".join(sorted(registered)) or "none: reinstall motherlode so that its entry points are written"
+        )
         raise PotentialError(
-            f"potential name: {spec.name!r} is not registered; did you mean {closest(spec.name, registered)!r}? (known: {known})"
+            f"potential name: {spec.name!r} is not registered; did you mean "
+            f"{closest(spec.name, registered)!r}? (known: {known})"
         )
     entry = registered[spec.name]
     try:
         load: Callable[..., Any] = entry.load()
     except (ImportError, AttributeError) as error:
         raise PotentialError(
-            f"potential {spec.name!r}: its entry point {entry.value!r} cannot be imported ({error}); install or mend that package"
+            f"potential {spec.name!r}: its entry point {entry.value!r} cannot be imported ({error}); "
+            "install or mend that package"
         ) from error
     potential = load(spec, base=base)
     if not isinstance(potential, Potential):
         raise PotentialError(
-            f"potential {spec.name!r}: {entry.value!r} returned {type(potential).__name__}, which lacks part of surrogates.potential.Potential"
+            f"potential {spec.name!r}: {entry.value!r} returned {type(potential).__name__}, which "
+            "lacks part of surrogates.potential.Potential"
         )
     return potential
 

@@ -21,7 +21,8 @@ from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 
 STAGE: Final = "relaxation"
 CODE_VERSION: Final = 1
-"""Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves results."""
+"""Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves
+results."""
 ATOMS_IN_FLIGHT: Final = 128
 """Atoms evaluated together; when one crystal converges, the next takes its place."""
 
@@ -85,9 +86,9 @@ def relax(
 ) -> list[Relaxation | Failure]:
     """Relax crystals to the nearest local minimum.
 
-    Each crystal converges by itself, on its largest force and its largest stress component. What one crystal becomes
-    does not depend on the others beyond the floating-point noise of a batched evaluation; a crystal relaxed alone is
-    reproducible bit for bit.
+    Each crystal converges by itself, on its largest force and its largest stress component. What one
+    crystal becomes does not depend on the others beyond the floating-point noise of a batched evaluation; a
+    crystal relaxed alone is reproducible bit for bit.
 
     Args:
         crystals: any number, in standardised form.
@@ -96,8 +97,8 @@ def relax(
         atoms_in_flight: atoms evaluated together; at least one crystal is.
 
     Returns:
-        One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`, `exploded`,
-        `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`.
+        One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`,
+        `exploded`, `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`.
 
     Raises:
         PotentialError: the potential itself cannot be used (missing weights).
@@ -169,14 +170,22 @@ def _evaluate(jobs: list[_Job], potential: Potential) -> tuple[Evaluation, Batch
 
 
 def _advance(
-    job: _Job, evaluation: Evaluation, *, i: int, atoms: np.ndarray[Any, np.dtype[np.bool_]], settings: RelaxationSpec
+    job: _Job,
+    evaluation: Evaluation,
+    *,
+    i: int,
+    atoms: np.ndarray[Any, np.dtype[np.bool_]],
+    settings: RelaxationSpec,
 ) -> Relaxation | Failure | None:
     """One step of one crystal: its outcome, or None where it goes on."""
     energy, forces, stress = float(evaluation.energy[i]), evaluation.forces[atoms], evaluation.stress[i]
     job.evaluations += 1
     if job.descent is None:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-            return _failure("not-finite", evaluation.refused.get(i, "energy, forces or stress of the start are not finite"))
+            return _failure(
+                "not-finite",
+                evaluation.refused.get(i, "energy, forces or stress of the start are not finite"),
+            )
         job.starting_energy = energy
         job.descent = initialise(job.positions, job.cell, energy=energy, forces=forces, stress=stress)
     else:

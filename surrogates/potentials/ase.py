@@ -1,6 +1,7 @@
 """Any ASE calculator as a potential, one structure after another, and ASE's own effective medium theory.
 
-EMT (Jacobsen, Stoltze and Nørskov, Surf. Sci. 366, 394, 1996) describes seven metals and their alloys crudely but in
+EMT (Jacobsen, Stoltze and Nørskov, Surf. Sci. 366, 394, 1996) describes seven metals and their alloys
+crudely but in
 milliseconds: a world to try campaigns in, not a source of predictions.
 """
 
@@ -44,7 +45,7 @@ class CalculatorPotential:
         self.seconds_per_atom = seconds_per_atom
 
     def evaluate(self, batch: Batch) -> Evaluation:
-        """Energy, forces and stress of every structure of the batch; what the calculator cannot do is refused.
+        """Energy, forces and stress of every structure; what the calculator cannot do is refused.
 
         Raises:
             PotentialError: an element that the calculator is known not to know.
@@ -72,23 +73,33 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (ever
     """An ASE calculator by `calculator: package.module:Name`, called with `arguments`.
 
     Raises:
-        PotentialError: the path is malformed or cannot be imported, the call fails, or what it gives computes no stress.
+        PotentialError: the path is malformed or cannot be imported, the call fails, or what it gives
+            computes no stress.
     """
     loading.refuse_foreign_fields(spec, calculator=True, arguments=spec.arguments)
     if spec.calculator is None:
-        raise PotentialError("potential 'ase': calculator is missing; give an import path such as ase.calculators.emt:EMT")
+        raise PotentialError(
+            "potential 'ase': calculator is missing; give an import path such as ase.calculators.emt:EMT"
+        )
     factory = _imported(spec.calculator)
     try:
         calculator = factory(**spec.arguments)
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, CalculatorError) as error:
         raise PotentialError(
-            f"potential 'ase': {spec.calculator} cannot be built with arguments {spec.arguments} ({type(error).__name__}: {error})"
+            f"potential 'ase': {spec.calculator} cannot be built with arguments {spec.arguments} "
+            f"({type(error).__name__}: {error})"
         ) from error
     if not isinstance(calculator, BaseCalculator):
-        raise PotentialError(f"potential 'ase': {spec.calculator} gives a {type(calculator).__name__}, which is not an ASE calculator")
+        raise PotentialError(
+            f"potential 'ase': {spec.calculator} gives a {type(calculator).__name__}, which is not an "
+            "ASE calculator"
+        )
     lacking = sorted({"energy", "forces", "stress"} - set(calculator.implemented_properties))
     if lacking:
-        raise PotentialError(f"potential 'ase': {spec.calculator} computes no {', '.join(lacking)}, which relaxing a cell needs")
+        raise PotentialError(
+            f"potential 'ase': {spec.calculator} computes no {', '.join(lacking)}, which relaxing a "
+            "cell needs"
+        )
     module, _, name = spec.calculator.partition(":")
     suffix = f"-{loading.hash_of_values(spec.arguments)}" if spec.arguments else ""
     return CalculatorPotential(
@@ -118,17 +129,27 @@ def _imported(path: str) -> Any:
     """What `package.module:Name` names."""
     module_name, colon, name = path.partition(":")
     if not colon or not module_name or not name:
-        raise PotentialError(f"potential 'ase': calculator {path!r} is not an import path; write package.module:Name, e.g. ase.calculators.emt:EMT")
+        raise PotentialError(
+            f"potential 'ase': calculator {path!r} is not an import path; write package.module:Name, "
+            "e.g. ase.calculators.emt:EMT"
+        )
     try:
         with loading.quiet():
             module = importlib.import_module(module_name)
     except ImportError as error:
-        raise PotentialError(f"potential 'ase': calculator {path!r} cannot be imported ({error}); install its package or mend the path") from error
+        raise PotentialError(
+            f"potential 'ase': calculator {path!r} cannot be imported ({error}); install its package "
+            "or mend the path"
+        ) from error
     if not hasattr(module, name):
-        raise PotentialError(f"potential 'ase': {module_name} has no {name!r}; did you mean {closest(name, vars(module))!r}?")
+        raise PotentialError(
+            f"potential 'ase': {module_name} has no {name!r}; did you mean {closest(name, vars(module))!r}?"
+        )
     factory = getattr(module, name)
     if not callable(factory):
-        raise PotentialError(f"potential 'ase': calculator {path!r} is a {type(factory).__name__}, not a class or function")
+        raise PotentialError(
+            f"potential 'ase': calculator {path!r} is a {type(factory).__name__}, not a class or function"
+        )
     return factory
 
 

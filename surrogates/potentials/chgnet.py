@@ -1,7 +1,7 @@
 """CHGNet (Deng et al., Nature Machine Intelligence 5, 1031, 2023), whose weights come inside its wheel.
 
-Version 0.3.0's energies already include the Materials Project's 2020 corrections (MP2020), because the labels it was
-trained on do: they must not be corrected a second time.
+Version 0.3.0's energies already include the Materials Project's 2020 corrections (MP2020), because the
+labels it was trained on do: they must not be corrected a second time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ class CHGNetPotential:
     def __init__(self, model_name: str, *, weights: Path) -> None:
         self._model_name = model_name
         self.fidelity = f"chgnet-{model_name}"
-        self.version = f"chgnet {loading.package_version('chgnet')}, weights {model_name} {loading.hash_of_files(weights)}"
+        package = loading.package_version("chgnet")
+        self.version = f"chgnet {package}, weights {model_name} {loading.hash_of_files(weights)}"
         # The r2SCAN transfer learning had no ytterbium: its reference energy is zero.
-        self.elements = loading.MATERIALS_PROJECT_ELEMENTS - ({"Yb"} if model_name == "r2scan" else frozenset())
+        self.elements = loading.MATERIALS_PROJECT_ELEMENTS - (
+            {"Yb"} if model_name == "r2scan" else frozenset()
+        )
         self.seconds_per_atom = SECONDS_PER_ATOM
 
     @cached_property
@@ -44,7 +47,8 @@ class CHGNetPotential:
             from chgnet.model.model import CHGNet
 
             model = CHGNet.load(model_name=self._model_name, use_device="cpu", verbose=False)
-        # An atom without neighbours within 6 Å has an arbitrary energy; the converter then refuses the structure.
+        # An atom without neighbours within 6 Å has an arbitrary energy; the converter then refuses the
+        # structure.
         model.graph_converter.set_isolated_atom_response("error")
         return model.eval()
 
@@ -64,7 +68,9 @@ class CHGNetPotential:
                 refused[i] = str(error)
         evaluation = loading.refusal(batch, refused)
         for chunk in loading.passes(batch, refused=refused):
-            predictions = self._model.predict_graph([graphs[i] for i in chunk], task="efs", batch_size=len(chunk))
+            predictions = self._model.predict_graph(
+                [graphs[i] for i in chunk], task="efs", batch_size=len(chunk)
+            )
             for i, prediction in zip(chunk, [predictions] if len(chunk) == 1 else predictions, strict=True):
                 forces = np.asarray(prediction["f"], dtype=np.float64)
                 stress = np.asarray(prediction["s"], dtype=np.float64) * GPa
@@ -84,7 +90,10 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (ever
     model_name = spec.model or "0.3.0"
     if model_name not in WEIGHTS:
         raise PotentialError(
-            f"potential 'chgnet': model {model_name!r} is not in its wheel; did you mean {closest(model_name, WEIGHTS)!r}? "
+            f"potential 'chgnet': model {model_name!r} is not in its wheel; did you mean "
+            f"{closest(model_name, WEIGHTS)!r}? "
             f"(it has {', '.join(WEIGHTS)})"
         )
-    return CHGNetPotential(model_name, weights=loading.packaged_file("chgnet", f"pretrained/{WEIGHTS[model_name]}"))
+    return CHGNetPotential(
+        model_name, weights=loading.packaged_file("chgnet", f"pretrained/{WEIGHTS[model_name]}")
+    )

@@ -1,8 +1,9 @@
-"""A Lennard-Jones world: elements as spheres that attract one another, so that a whole campaign takes seconds.
+"""A Lennard-Jones world: elements as spheres that attract, so that a campaign takes seconds.
 
-It knows sizes and electronegativities and nothing else about chemistry, so its "compounds" are real minima of a made-up
-world. Radii are covalent (Cordero et al., Dalton Trans. 2832, 2008, as in ASE); unlike atoms attract more strongly by
-Pauling's rule, D(AB) = (D(AA) + D(BB)) / 2 + b (χA - χB)², with a coefficient b per contact instead of per bond.
+It knows sizes and electronegativities and nothing else about chemistry, so its "compounds" are real minima
+of a made-up world. Radii are covalent (Cordero et al., Dalton Trans. 2832, 2008, as in ASE); unlike atoms
+attract more strongly by Pauling's rule, D(AB) = (D(AA) + D(BB)) / 2 + b (χA - χB)², with a coefficient b
+per contact instead of per bond.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final, Self
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from pydantic import Field, ValidationError, field_validator
-from pymatgen.core import Element
+from pymatgen.core.periodic_table import Element
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from loop.elements import ELEMENT_SYMBOLS, closest
@@ -45,7 +46,7 @@ class Parameters(Model):
     mixing: float = MIXING
     """Coefficient of the squared electronegativity difference, eV; 0 for a world without compounds."""
     cutoff: Positive = 2.5
-    """Range of a pair in units of its σ."""
+    """Range of a pair in units of its sigma."""
 
     @field_validator("radii", "well_depths")
     @classmethod
@@ -65,7 +66,7 @@ class Parameters(Model):
         return {"-".join(sorted(pair.split("-"))): number for pair, number in value.items()}
 
     def pair(self, first: int, second: int) -> tuple[float, float]:
-        """Well depth (eV) and σ (Å) of two elements by atomic number."""
+        """Well depth (eV) and sigma (Å) of two elements by atomic number."""
         a, b = sorted((chemical_symbols[first], chemical_symbols[second]))
         key = f"{a}-{b}"
         depths = [self.well_depths.get(symbol, WELL_DEPTH) for symbol in (a, b)]
@@ -76,7 +77,7 @@ class Parameters(Model):
 
 
 class LennardJones:
-    """Pairs of 4ε((σ/r)¹² - (σ/r)⁶), brought smoothly to zero over the last fifth of the range."""
+    """Pairs of 4 D ((s/r)¹² - (s/r)⁶), brought smoothly to zero over the last fifth of the range."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
@@ -99,7 +100,9 @@ class LennardJones:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             known = ", ".join(Parameters.model_fields)
-            raise PotentialError(f"potential 'lennard_jones': arguments.{where}: {first['msg']} (arguments: {known})") from error
+            raise PotentialError(
+                f"potential 'lennard_jones': arguments.{where}: {first['msg']} (arguments: {known})"
+            ) from error
         return cls(parameters)
 
     def evaluate(self, batch: Batch) -> Evaluation:
@@ -119,7 +122,9 @@ class LennardJones:
 
     def _one(self, numbers: Integers, positions: Floats, *, cell: Floats) -> tuple[float, Floats, Floats]:
         kinds, kind = np.unique(numbers, return_inverse=True)
-        depth, sigma = np.moveaxis(np.array([[self._parameters.pair(int(a), int(b)) for b in kinds] for a in kinds]), -1, 0)
+        depth, sigma = np.moveaxis(
+            np.array([[self._parameters.pair(int(a), int(b)) for b in kinds] for a in kinds]), -1, 0
+        )
         first, second, images, distance = find_points_in_spheres(
             np.ascontiguousarray(positions),
             np.ascontiguousarray(positions),
@@ -131,10 +136,13 @@ class LennardJones:
         kept = (first != second) | (distance > 1e-8)
         first, second, images, distance = first[kept], second[kept], images[kept], distance[kept]
         pair_sigma = sigma[kind[first], kind[second]]
-        energy, slope = _pair_energy(distance, depth[kind[first], kind[second]], sigma=pair_sigma, cutoff=self._parameters.cutoff)
+        energy, slope = _pair_energy(
+            distance, depth[kind[first], kind[second]], sigma=pair_sigma, cutoff=self._parameters.cutoff
+        )
         vectors = positions[second] + images @ cell - positions[first]
         pulls = (slope / distance)[:, None] * vectors
-        forces = np.stack([np.bincount(first, weights=pulls[:, k], minlength=len(numbers)) for k in range(3)], axis=1)
+        forces = np.zeros_like(positions)
+        np.add.at(forces, first, pulls)
         stress = vectors.T @ pulls / 2 / abs(np.linalg.det(cell))
         return float(energy.sum() / 2), forces, (stress + stress.T) / 2
 
@@ -165,7 +173,9 @@ def _pair_energy(distance: Floats, depth: Floats, *, sigma: Floats, cutoff: floa
 
 def _check_symbol(symbol: str) -> None:
     if symbol not in ELEMENT_SYMBOLS:
-        raise ValueError(f"{symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?")
+        raise ValueError(
+            f"{symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?"
+        )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What every potential's `load` needs: to refuse what it cannot use, to name its weights, and to keep packages quiet."""
+"""What every `load` needs: refuse what it cannot use, name its weights, keep packages quiet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from pymatgen.core import Lattice, Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from loop.elements import closest
@@ -39,13 +40,16 @@ def refuse_foreign_fields(
     """
     for field, allowed, found in (("model", model, spec.model), ("calculator", calculator, spec.calculator)):
         if found is not None and not allowed:
-            raise PotentialError(f"potential {spec.name!r}: {field} is {found!r}, but this potential takes none; remove it")
+            raise PotentialError(
+                f"potential {spec.name!r}: {field} is {found!r}, but this potential takes none; remove it"
+            )
     for name in spec.arguments:
         if name not in arguments:
             understood = ", ".join(sorted(arguments)) or "none"
             hint = f"; did you mean {closest(name, arguments)!r}?" if arguments else ""
             raise PotentialError(
-                f"potential {spec.name!r}: argument {name!r} is not understood{hint} (understood: {understood})"
+                f"potential {spec.name!r}: argument {name!r} is not understood{hint} (understood: "
+                f"{understood})"
             )
 
 
@@ -58,7 +62,9 @@ def package_version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError as error:
-        raise PotentialError(f"the package {distribution!r} is not installed; `pip install {distribution}` brings it") from error
+        raise PotentialError(
+            f"the package {distribution!r} is not installed; `pip install {distribution}` brings it"
+        ) from error
 
 
 def hash_of_files(*paths: Path) -> str:
@@ -111,10 +117,13 @@ def quiet() -> Iterator[None]:
     """Keep model packages from chattering while they are imported and built; errors still pass."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # e3nn, which SevenNet is built on, still scripts its modules: nothing a user can act on.
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\..*` is deprecated", category=DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", message=r"`torch\.jit\..*` is deprecated", category=DeprecationWarning
+        )
         # Accelerators need CUDA; on a CPU there is none to enable.
         warnings.filterwarnings("ignore", message="No tensor product accelerator", category=UserWarning)
-        # The 2025.1 weights carry an older version number than the class; the conformance test checks their energies.
+        # The 2025.1 weights carry an older version number than the class; the conformance test checks their
+        # energies.
         warnings.filterwarnings("ignore", message="Incompatible model version detected", category=UserWarning)
         yield
 
@@ -131,13 +140,14 @@ def packaged_file(package: str, relative: str) -> Path:
     path = Path(found.submodule_search_locations[0]) / relative
     if not path.is_file():
         raise PotentialError(
-            f"the package {package!r} lacks {relative}; its wheel should bring it: reinstall with `pip install --force-reinstall {package}`"
+            f"the package {package!r} lacks {relative}; its wheel should bring it: reinstall with "
+            f"`pip install --force-reinstall {package}`"
         )
     return path
 
 
 def passes(batch: Batch, *, refused: Collection[int] = ()) -> Iterator[list[int]]:
-    """Indices of the structures that go through a model together, at most `ATOMS_PER_PASS` atoms or one structure."""
+    """Indices of the structures that go through a model together, at most `ATOMS_PER_PASS` atoms or one."""
     together: list[int] = []
     atoms = 0
     for i, count in enumerate(np.bincount(batch.structure, minlength=len(batch))):
@@ -153,13 +163,29 @@ def passes(batch: Batch, *, refused: Collection[int] = ()) -> Iterator[list[int]
 
 
 def isolated(batch: Batch, *, cutoff: float) -> dict[int, str]:
-    """Structures with an atom that has no neighbour within a model's cutoff (Å): its energy there means nothing."""
+    """Structures with an atom that has no neighbour within a model's cutoff, and so no meaningful energy.
+
+    Args:
+        batch: the structures.
+        cutoff: Å.
+
+    Returns:
+        Reasons by index, as in `Evaluation.refused`.
+    """
     refused: dict[int, str] = {}
     for i, (_, positions, cell) in enumerate(batch.split()):
         centres, neighbours, _, distances = find_points_in_spheres(
-            positions, positions, r=cutoff, pbc=np.ones(3, dtype=np.int64), lattice=np.ascontiguousarray(cell), tol=1e-8
+            positions,
+            positions,
+            r=cutoff,
+            pbc=np.ones(3, dtype=np.int64),
+            lattice=np.ascontiguousarray(cell),
+            tol=1e-8,
         )
         bonded = np.unique(centres[(centres != neighbours) | (distances > 1e-8)])
         if len(bonded) < len(positions):
-            refused[i] = f"{len(positions) - len(bonded)} of {len(positions)} atoms have no neighbour within {cutoff:g} Å"
+            refused[i] = (
+                f"{len(positions) - len(bonded)} of {len(positions)} atoms have no neighbour within "
+                f"{cutoff:g} Å"
+            )
     return refused

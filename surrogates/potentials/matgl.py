@@ -1,6 +1,7 @@
 """matgl's potentials (TensorNet, M3GNet and others): from a folder, or by name from its hub.
 
-Energies of the MatPES models are plain PBE or r2SCAN, without +U and without the Materials Project's corrections.
+Energies of the MatPES models are plain PBE or r2SCAN, without +U and without the Materials Project's
+corrections.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class MatGLPotential:
                 potential = matgl.load_model(str(self._folder))
             except (RuntimeError, ValueError) as error:
                 cause = error.__cause__ or error
-                raise PotentialError(f"potential 'matgl': the model in {self._folder} cannot be read ({cause})") from error
+                raise PotentialError(
+                    f"potential 'matgl': the model in {self._folder} cannot be read ({cause})"
+                ) from error
         # A loaded potential is in training mode, where it would keep the graph of its own gradient.
         potential.eval()
         converter = Atoms2Graph(potential.model.element_types, potential.model.cutoff)
@@ -67,8 +70,10 @@ class MatGLPotential:
         per_atom, pressure = float(energy[0]) / 2, float(np.trace(stress[0]) / 3 / GPa)
         if not (MGO_ENERGY[0] < per_atom < MGO_ENERGY[1] and abs(pressure) < MGO_PRESSURE):
             raise PotentialError(
-                f"potential 'matgl': the weights in {self._folder} give rock-salt MgO {per_atom:.2f} eV/atom under {pressure:.1f} GPa "
-                f"(expected {MGO_ENERGY[0]:.0f} to {MGO_ENERGY[1]:.0f} eV/atom and no pressure); they were probably saved by "
+                f"potential 'matgl': the weights in {self._folder} give rock-salt MgO {per_atom:.2f} "
+                f"eV/atom under {pressure:.1f} GPa "
+                f"(expected {MGO_ENERGY[0]:.0f} to {MGO_ENERGY[1]:.0f} eV/atom and no pressure); they "
+                "were probably saved by "
                 "an older matgl: download the model again"
             )
         return True
@@ -77,12 +82,15 @@ class MatGLPotential:
         """Energy, forces and stress of every structure of the batch.
 
         Raises:
-            PotentialError: an element that the model does not know, or weights that cannot be read or are not sane.
+            PotentialError: an element that the model does not know, or weights that cannot be read or are
+                not sane.
         """
         loading.check_elements(batch.atomic_numbers, known=self.elements, fidelity=self.fidelity)
         _ = self._is_sane
         atoms = batch.atoms()
-        evaluation = loading.refusal(batch, loading.isolated(batch, cutoff=float(self._model[0].model.cutoff)))
+        evaluation = loading.refusal(
+            batch, loading.isolated(batch, cutoff=float(self._model[0].model.cutoff))
+        )
         for chunk in loading.passes(batch, refused=evaluation.refused):
             energy, forces, stress = self._pass([atoms[i] for i in chunk])
             evaluation.energy[chunk] = energy
@@ -92,7 +100,7 @@ class MatGLPotential:
 
     def _pass(self, structures: list[Atoms]) -> tuple[Any, Any, Any]:
         import torch
-        from torch_geometric.data import Batch as GraphBatch
+        from torch_geometric.data import Batch as GraphBatch  # type: ignore[import-untyped]
 
         potential, converter = self._model
         graphs, lattices, states = zip(*(converter.get_graph(atoms) for atoms in structures), strict=True)
@@ -110,15 +118,17 @@ class MatGLPotential:
 
 
 def load(spec: PotentialSpec, *, base: Path) -> Potential:
-    """A matgl potential: `model` is a folder (relative to `base`) or a hub name (`owner/name`, or one of materialyze).
+    """A matgl potential: `model` is a folder, relative to `base`, or a hub name.
 
     Raises:
-        PotentialError: matgl is not installed, there is neither folder nor reachable hub model, or it is no potential.
+        PotentialError: matgl is not installed, there is neither folder nor reachable hub model, or it is no
+            potential.
     """
     loading.refuse_foreign_fields(spec, model=True)
     if spec.model is None:
         raise PotentialError(
-            "potential 'matgl': model is missing; give a folder that holds model.pt, state.pt and model.json, "
+            "potential 'matgl': model is missing; give a folder that holds model.pt, state.pt and "
+            "model.json, "
             "or a hub name such as TensorNet-PES-MatPES-PBE-2025.2"
         )
     loading.package_version("matgl")
@@ -126,7 +136,10 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:
     if folder.is_dir():
         missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
         if missing:
-            raise PotentialError(f"potential 'matgl': {folder} lacks {', '.join(missing)}; a matgl model folder holds {', '.join(MODEL_FILES)}")
+            raise PotentialError(
+                f"potential 'matgl': {folder} lacks {', '.join(missing)}; a matgl model folder holds "
+                f"{', '.join(MODEL_FILES)}"
+            )
     else:
         folder = fetch_from_hub(spec.model, looked_at=folder)
     name = folder.resolve().name if (base / spec.model).is_dir() else spec.model.rpartition("/")[2]
@@ -140,9 +153,12 @@ def _elements(folder: Path) -> frozenset[str]:
         kind = description["@class"]
         if kind != "Potential":
             raise PotentialError(
-                f"potential 'matgl': the model in {folder} is a {kind}, which predicts a property and no forces; "
+                f"potential 'matgl': the model in {folder} is a {kind}, which predicts a property and "
+                "no forces; "
                 "give an interatomic potential (its name ends in PES)"
             )
         return frozenset(description["kwargs"]["model"]["init_args"]["element_types"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise PotentialError(f"potential 'matgl': {folder / 'model.json'} is not a matgl model description ({error!r})") from error
+        raise PotentialError(
+            f"potential 'matgl': {folder / 'model.json'} is not a matgl model description ({error!r})"
+        ) from error

@@ -1,4 +1,4 @@
-"""matgl models from the Hugging Face hub: from the local cache where they are, and a quick refusal where they cannot be."""
+"""matgl models by hub name: from the cache, from the hub, or a quick refusal where it is out of reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ MODEL_FILES: Final = ("model.pt", "state.pt", "model.json")
 DEFAULT_OWNER: Final = "materialyze"
 """Owner of matgl's own models, for names without one."""
 PROBE_SECONDS: Final = 5.0
-"""Time the hub has to answer before a download is tried; the hub's client alone would retry for most of a minute."""
+"""Time the hub has to answer before a download is tried; the hub's client alone would retry for most of a
+minute."""
 
 
 def fetch_from_hub(name: str, *, looked_at: Path) -> Path:
@@ -24,7 +25,8 @@ def fetch_from_hub(name: str, *, looked_at: Path) -> Path:
         looked_at: the folder that does not exist, for the message.
 
     Raises:
-        PotentialError: the name cannot be one of the hub's, the hub is not to be reached, or it has no such model.
+        PotentialError: the name cannot be one of the hub's, the hub is not to be reached, or it has no such
+            model.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -39,13 +41,16 @@ def fetch_from_hub(name: str, *, looked_at: Path) -> Path:
 
     def files(*, local_files_only: bool) -> list[Path]:
         return [
-            Path(hf_hub_download(repository, file, cache_dir=cache, local_files_only=local_files_only)) for file in MODEL_FILES
+            Path(hf_hub_download(repository, file, cache_dir=cache, local_files_only=local_files_only))
+            for file in MODEL_FILES
         ]
 
     try:
         return files(local_files_only=True)[0].parent
     except HFValidationError as error:
-        raise PotentialError(f"{wanted}, and not a hub name either ({error}); give a folder, `owner/name` or a model name") from error
+        raise PotentialError(
+            f"{wanted}, and not a hub name either ({error}); give a folder, `owner/name` or a model name"
+        ) from error
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
             raise PotentialError(f"{wanted}, and HF_HUB_OFFLINE forbids the hub; {mend}") from error
@@ -54,7 +59,9 @@ def fetch_from_hub(name: str, *, looked_at: Path) -> Path:
     try:
         return files(local_files_only=False)[0].parent
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise PotentialError(f"{wanted}, and the hub gives no {repository} ({error}); check the name, or {mend}") from error
+        raise PotentialError(
+            f"{wanted}, and the hub gives no {repository} ({error}); check the name, or {mend}"
+        ) from error
 
 
 def _answers(endpoint: str) -> bool:

@@ -1,7 +1,8 @@
-"""SevenNet (Park et al., J. Chem. Theory Comput. 20, 4857, 2024): the checkpoints inside sevenn's wheel, or a file.
+"""SevenNet: the checkpoints inside sevenn's wheel, or a file.
 
-Energies are those of the training labels (PBE and PBE+U of MPtrj), without the Materials Project's corrections. The
-wheel is MIT licensed; nothing is ever downloaded.
+Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
+Energies are those of the training labels (PBE and PBE+U of MPtrj), without the Materials Project's
+corrections. The wheel is MIT licensed; nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class SevenNetPotential:
         self._modal = modal
         suffix = f"-{modal.lower()}" if modal else ""
         self.fidelity = f"sevennet-{name.removeprefix('7net-')}{suffix}"
-        self.version = f"sevenn {loading.package_version('sevenn')}, weights {name}{suffix} {loading.hash_of_files(checkpoint)}"
+        weights = f"{name}{suffix} {loading.hash_of_files(checkpoint)}"
+        self.version = f"sevenn {loading.package_version('sevenn')}, weights {weights}"
         self.seconds_per_atom = SECONDS_PER_ATOM.get(name, max(SECONDS_PER_ATOM.values()))
         self._is_packaged = name in CHECKPOINTS
 
@@ -59,11 +61,14 @@ class SevenNetPotential:
             try:
                 model = SevenNetCheckpoint(self._checkpoint).build_model()
             except (KeyError, RuntimeError, ValueError, EOFError, OSError) as error:
-                raise PotentialError(f"potential 'sevennet': {self._checkpoint} is not a SevenNet checkpoint ({error})") from error
+                raise PotentialError(
+                    f"potential 'sevennet': {self._checkpoint} is not a SevenNet checkpoint ({error})"
+                ) from error
         known = tuple(model.modal_map or ())
         if known and self._modal not in known:
             raise PotentialError(
-                f"potential 'sevennet': {self._checkpoint.name} answers at several fidelities; give arguments.modal, one of {', '.join(known)}"
+                f"potential 'sevennet': {self._checkpoint.name} answers at several fidelities; give "
+                f"arguments.modal, one of {', '.join(known)}"
             )
         model.set_is_batch_data(True)
         return model.eval()
@@ -85,12 +90,14 @@ class SevenNetPotential:
         from sevenn import _keys as key
         from sevenn.atom_graph_data import AtomGraphData
         from sevenn.train.dataload import unlabeled_atoms_to_graph
-        from torch_geometric.data import Batch as GraphBatch
+        from torch_geometric.data import Batch as GraphBatch  # type: ignore[import-untyped]
 
         atoms = batch.atoms()
         graphs = []
         for i in chunk:
-            graph = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms[i], model.cutoff, with_shift=False))
+            graph = AtomGraphData.from_numpy_dict(
+                unlabeled_atoms_to_graph(atoms[i], model.cutoff, with_shift=False)
+            )
             if self._modal:
                 graph[key.DATA_MODALITY] = self._modal
             graphs.append(graph)
@@ -108,7 +115,8 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:
     """A SevenNet checkpoint: `7net-0` (default), `7net-l3i5`, `7net-mf-0` with `arguments.modal`, or a file.
 
     Raises:
-        PotentialError: sevenn is not installed, the name is neither in its wheel nor a file, or the modal is unknown.
+        PotentialError: sevenn is not installed, the name is neither in its wheel nor a file, or the modal
+            is unknown.
     """
     loading.refuse_foreign_fields(spec, model=True, arguments=("modal",))
     name = (spec.model or "7net-0").lower().replace("sevennet-", "7net-")
@@ -119,8 +127,10 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:
         checkpoint = base / (spec.model or "")
         if not checkpoint.is_file():
             raise PotentialError(
-                f"potential 'sevennet': model {spec.model!r} is neither a checkpoint in sevenn's wheel ({', '.join(CHECKPOINTS)}; "
-                f"did you mean {closest(name, CHECKPOINTS)!r}?) nor a file at {checkpoint}; larger checkpoints are to be "
+                f"potential 'sevennet': model {spec.model!r} is neither a checkpoint in sevenn's "
+                f"wheel ({', '.join(CHECKPOINTS)}; "
+                f"did you mean {closest(name, CHECKPOINTS)!r}?) nor a file at {checkpoint}; larger "
+                "checkpoints are to be "
                 "downloaded from the SevenNet releases by you, and their path given"
             )
         name, modal = checkpoint.stem, spec.arguments.get("modal")

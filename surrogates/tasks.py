@@ -1,0 +1,80 @@
+"""What worker processes are asked to do: plain functions of JSON values; loaded potentials are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from loop.crystal import Crystal
+from loop.records import Failure
+from loop.spec import PotentialSpec, RelaxationSpec
+from surrogates.potential import Potential
+from surrogates.registry import PotentialDescription, describe_potential, load_potential
+from surrogates.relaxation import CODE_VERSION, Relaxation, relax
+
+__all__ = [
+    "PotentialDescription",
+    "describe_potential",
+    "outcome_from_dict",
+    "relax_task",
+    "relaxation_identity",
+]
+
+POTENTIALS_KEPT = 4
+"""Loaded potentials that a process keeps: a screen, two fidelity levels and one to spare."""
+
+
+class _Described(Protocol):
+    @property
+    def fidelity(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+
+
+def relax_task(
+    potential: Mapping[str, Any], relaxation: Mapping[str, Any], crystal: Mapping[str, Any], base: str
+) -> dict[str, Any]:
+    """Relax one crystal, alone, so that the result is reproducible bit for bit.
+
+    Args:
+        potential: a `PotentialSpec` as JSON values.
+        relaxation: a `RelaxationSpec` as JSON values.
+        crystal: a `Crystal` as JSON values.
+        base: folder that relative paths in the potential's specification start from.
+
+    Returns:
+        The fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`.
+
+    Raises:
+        PotentialError: the potential cannot be used at all, for this crystal or any other.
+    """
+    loaded = _loaded(json.dumps(potential, sort_keys=True), base)
+    settings = RelaxationSpec.model_validate(relaxation)
+    (outcome,) = relax([Crystal.from_dict(crystal)], loaded, settings)
+    return outcome.to_dict() if isinstance(outcome, Relaxation) else {"failure": asdict(outcome)}
+
+
+def outcome_from_dict(values: Mapping[str, Any]) -> Relaxation | Failure:
+    """Read what `relax_task` returned."""
+    return Failure(**values["failure"]) if "failure" in values else Relaxation.from_dict(values)
+
+
+def relaxation_identity(potential: _Described, relaxation: RelaxationSpec) -> dict[str, Any]:
+    """All that decides a relaxation's result besides the crystal; the time limit only ends it."""
+    return {
+        "fidelity": potential.fidelity,
+        "potential_version": potential.version,
+        "max_force": relaxation.max_force,
+        "max_stress": relaxation.max_stress,
+        "max_steps": relaxation.max_steps,
+        "code_version": CODE_VERSION,
+    }
+
+
+@lru_cache(maxsize=POTENTIALS_KEPT)
+def _loaded(specification: str, base: str) -> Potential:
+    return load_potential(PotentialSpec.model_validate_json(specification), base=Path(base))

@@ -1,0 +1,124 @@
+"""What runs inside a worker process: read a task, run it, answer; die when the parent dies.
+
+Started by `surrogates.workers` as `python -m surrogates.worker_process FILE_DESCRIPTOR PARENT`. Imports
+only the standard library, so that a worker is ready in tens of milliseconds; what a task needs is imported
+by its function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from loop.errors import MotherlodeError
+
+PARENT_CHECK_SECONDS: Final = 0.5
+PR_SET_PDEATHSIG: Final = 1
+"""From Linux's <sys/prctl.h>."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a worker sends back; one when it is ready, then one per task."""
+
+    value: Any = None
+    reason: str | None = None
+    """Class name of the exception that ended the task."""
+    detail: str = ""
+    fatal: MotherlodeError | None = None
+    """The user's to mend, so that no other task would fare better."""
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serve tasks until the connection closes.
+
+    Args:
+        descriptor: file descriptor of this side of the connection.
+        parent: process id that this process lives with.
+    """
+    _die_with(parent)
+    # Ctrl-C reaches the whole group of processes; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 (positional only)
+    connection = Connection(descriptor)
+    try:
+        initialise: Callable[[], None] | None = pickle.loads(connection.recv_bytes())  # noqa: S301 (from the parent)
+        ready = _run(lambda: initialise() if initialise else None)
+        connection.send_bytes(pickle.dumps(ready))
+        while True:
+            message = connection.recv_bytes()
+            connection.send_bytes(_pickled(_run(partial(_call, message))))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _call(message: bytes) -> Any:
+    function, arguments = pickle.loads(message)  # noqa: S301 (from the parent)
+    return function(*arguments)
+
+
+def _run(call: Callable[[], Any]) -> Answer:
+    """The call's answer, whatever it raises: this is where an exception becomes a value."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    value, reason, detail, fatal = None, None, "", None
+    try:
+        value = call()
+    except MotherlodeError as error:
+        fatal = error
+    except Exception as error:  # noqa: BLE001 (a task's failure is a result, and is charged)
+        reason = type(error).__name__
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        detail = f"{error} ({frame.name}, {frame.filename}:{frame.lineno})"
+    return Answer(
+        value=value,
+        reason=reason,
+        detail=detail,
+        fatal=fatal,
+        cpu_seconds=time.process_time() - cpu,
+        wall_seconds=time.perf_counter() - wall,
+    )
+
+
+def _pickled(answer: Answer) -> bytes:
+    try:
+        return pickle.dumps(answer)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        return pickle.dumps(
+            Answer(
+                reason=type(error).__name__,
+                detail=f"the task's result cannot be sent back ({error}); return plain values",
+                cpu_seconds=answer.cpu_seconds,
+                wall_seconds=answer.wall_seconds,
+            )
+        )
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent ends, even by SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Elsewhere, and where the parent was gone before the call above, a thread looks.
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
