@@ -90,8 +90,7 @@ def with_audit(
 def _within(
     names: Sequence[str], cost: Mapping[str, float], *, number: int, budget: float, taken: Sequence[str]
 ) -> list[str]:
-    """The first of `names` that, with those `taken` already, number at most `number` and cost at most
-    `budget`."""
+    """The first of `names` that, after those `taken`, stay within `number` and `budget` together."""
     result: list[str] = []
     for name in names:
         spent = math.fsum(cost[other] for other in (*taken, *result))

@@ -61,6 +61,11 @@ def leave_one_out(
 ) -> Quality | None:
     """Predict each observation from the others, every model refitted without it, hyperparameters included.
 
+    BoTorch's `efficient_loo_cv` keeps the hyperparameters of the full fit, which saw the held-out point: with
+    8 to 48 residuals of real systems its density was 0.2 to 0.5 better than on fresh candidates, and it would
+    have promoted nearly always (docs/acquisition.md). Refitting matched fresh candidates and takes under a
+    second.
+
     Beyond `LARGEST_NUMBER_OF_FOLDS` observations they are left out in as many groups instead. The groups
     depend on the candidates' ids alone, so the answer does too.
 
