@@ -19,7 +19,8 @@ from importlib import resources
 from typing import Any, Final
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Lattice, Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 
 from loop.crystal import Crystal
 from loop.errors import ReferencePhaseError

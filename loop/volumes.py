@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import warnings
+from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from pymatgen.core import Element, Structure
-from pymatgen.core.structure_prediction.volume_predictor import DLSVolumePredictor, bond_params
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+
+from loop.distances import Floats, nearest_image_distances
 
 AVOGADRO: Final = 6.02214076e23
 """Per mole, exact by the definition of the SI."""
@@ -29,32 +31,28 @@ def atomic_volume(symbol: str) -> float | None:
 def shortest_contact(structure: Structure) -> float:
     """Smallest ratio of a distance to the sum of the two covalent radii (ASE's, of Cordero et al. 2008)."""
     radii = np.array([covalent_radii[atomic_numbers[site.specie.symbol]] for site in structure])
-    # Every atom has a neighbour, its own image at worst, within the length of the shortest lattice vector.
-    radius = min(structure.lattice.abc) + 1e-6
-    centers, neighbours, _, distances = structure.get_neighbor_list(radius)
-    return float(np.min(distances / (radii[centers] + radii[neighbours])))
+    return _shortest_ratio(structure, radii)
 
 
 def predicted_volume(structure: Structure) -> float:
     """Volume of the cell that its elements suggest, Å3, whatever volume it has now.
 
     An element takes its measured molar volume. A compound takes the volume at which its relatively shortest
-    contact has its data-mined length: DLS of Chu, Mathew, Chen and Ong, Comput. Mater. Sci. 146, 184 (2018),
-    as pymatgen implements it. Elements outside that data (noble gases, the heaviest actinides) fall back on
+    contact has its data-mined length: the sum of two radii that shrink or grow with the spread of
+    electronegativities, DLS of Chu, Mathew, Chen and Ong, Comput. Mater. Sci. 146, 184 (2018), with their
+    parameters from pymatgen. Elements outside that data (noble gases, the heaviest actinides) fall back on
     covalent radii. Never so small that two atoms come nearer than `SHORTEST_CONTACT`.
     """
     contact = shortest_contact(structure)
-    floor = structure.volume * (SHORTEST_CONTACT / contact) ** 3
-    covalent = structure.volume * (COVALENT_CONTACT / contact) ** 3
     symbols = {site.specie.symbol for site in structure}
-    if len(symbols) == 1:
-        volume_per_atom = atomic_volume(symbols.pop())
-        volume = covalent if volume_per_atom is None else volume_per_atom * len(structure)
-    elif symbols <= set(bond_params) and all(math.isfinite(Element(s).X) for s in symbols):
-        volume = _data_mined_volume(structure.copy().scale_lattice(covalent))
+    radii = _data_mined_radii(structure)
+    if len(symbols) == 1 and (volume_per_atom := atomic_volume(min(symbols))):
+        volume = volume_per_atom * len(structure)
+    elif radii is not None:
+        volume = structure.volume / _shortest_ratio(structure, radii) ** 3
     else:
-        volume = covalent
-    return max(volume, floor)
+        volume = structure.volume * (COVALENT_CONTACT / contact) ** 3
+    return float(max(volume, structure.volume * (SHORTEST_CONTACT / contact) ** 3))
 
 
 def scaled_to_predicted_volume(structure: Structure) -> Structure:
@@ -62,9 +60,28 @@ def scaled_to_predicted_volume(structure: Structure) -> Structure:
     return structure.copy().scale_lattice(predicted_volume(structure))
 
 
-def _data_mined_volume(structure: Structure) -> float:
-    # Bounds on the scaling would make the answer depend on the volume that came in.
-    predictor = DLSVolumePredictor(min_scaling=None, max_scaling=None)  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return float(predictor.predict(structure))
+def _shortest_ratio(structure: Structure, radii: Floats) -> float:
+    """Smallest ratio of a distance to the sum of two radii, `n_atoms`, over all pairs and images."""
+    distances = nearest_image_distances(structure.lattice.matrix, structure.frac_coords)
+    return float((distances / (radii[:, None] + radii[None, :])).min())
+
+
+def _data_mined_radii(structure: Structure) -> Floats | None:
+    """Radius of each atom, `n_atoms`, Å; None where an element has no parameters."""
+    parameters = _data_mined_parameters()
+    symbols = [site.specie.symbol for site in structure]
+    if not set(symbols) <= set(parameters):
+        return None
+    electronegativities = np.array([Element(symbol).X for symbol in symbols])
+    if not np.isfinite(electronegativities).all():
+        return None
+    fixed, slope = np.array([parameters[symbol] for symbol in symbols]).T
+    radii: Floats = fixed + slope * electronegativities.std()
+    return radii
+
+
+@cache
+def _data_mined_parameters() -> Mapping[str, tuple[float, float]]:
+    from pymatgen.core.structure_prediction.volume_predictor import bond_params
+
+    return {symbol: (float(found["r"]), float(found["k"])) for symbol, found in bond_params.items()}

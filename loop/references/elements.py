@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 
 from loop.prototypes import Prototype, decorate, prototype, prototypes
 from loop.volumes import atomic_volume

@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from loop.crystal import Crystal
+from loop.distances import Floats, nearest_image_distances
 from loop.prototypes import Prototype, decorate, decorations, prototypes
 from loop.references.checks import checked_elements
 from loop.references.elements import element_candidates
@@ -98,7 +100,7 @@ class _Distinct:
 
     def __init__(self) -> None:
         self.kept: list[ReferencePhase] = []
-        self._similar: defaultdict[tuple[Any, ...], list[Crystal]] = defaultdict(list)
+        self._similar: defaultdict[tuple[Any, ...], list[tuple[Crystal, Floats]]] = defaultdict(list)
 
     def extend(self, phases: Iterator[ReferencePhase], *, limit: int | None = None) -> None:
         """Add the distinct ones, at most `limit`."""
@@ -106,19 +108,34 @@ class _Distinct:
         for phase in phases:
             if limit is not None and added >= limit:
                 return
-            crystal = phase.crystal
-            similar = self._similar[
-                crystal.reduced_formula, crystal.number_of_atoms, crystal.space_group_number
-            ]
-            if any(_SAME_START.fit(crystal.to_structure(), other.to_structure()) for other in similar):
+            crystal, shape = phase.crystal, _shape(phase.crystal)
+            kind = crystal.reduced_formula, crystal.number_of_atoms, crystal.space_group_number
+            if any(_is_same_start(crystal, shape, *other) for other in self._similar[kind]):
                 continue
-            similar.append(crystal)
+            self._similar[kind].append((crystal, shape))
             self.kept.append(phase)
             added += 1
 
 
 # Tight on purpose: within pymatgen's usual tolerances bcc and tetragonal Pa are one, and they relax apart.
-_SAME_START: Final = StructureMatcher(ltol=0.03, stol=0.05, angle_tol=1.0, primitive_cell=False)
+_MATCHER: Final = StructureMatcher(ltol=0.03, stol=0.05, angle_tol=1.0, primitive_cell=False)
+
+
+_SAME_SHAPE: Final = 0.05
+
+
+def _is_same_start(crystal: Crystal, shape: Floats, other: Crystal, other_shape: Floats) -> bool:
+    # The shapes settle nearly every pair at a thousandth of the matcher's price.
+    if float(np.abs(shape - other_shape).max()) > _SAME_SHAPE:
+        return False
+    return bool(_MATCHER.fit(crystal.to_structure(), other.to_structure()))
+
+
+def _shape(crystal: Crystal) -> Floats:
+    """All nearest-image distances in ascending order, in units of the cube root of the volume per atom."""
+    distances = nearest_image_distances(np.array(crystal.lattice), np.array(crystal.fractional_coordinates))
+    shape: Floats = np.sort(distances, axis=None) / crystal.volume_per_atom ** (1 / 3)
+    return shape
 
 
 def _details(structure_type: Prototype, assignment: Sequence[str]) -> Mapping[str, Any]:

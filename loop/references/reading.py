@@ -21,9 +21,10 @@ import ase.db
 import ase.io
 import orjson
 from ase import Atoms
-from pymatgen.core import Lattice, Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifBlock, CifFile, CifParser
-from pymatgen.io.vasp import Poscar
+from pymatgen.io.vasp.inputs import Poscar
 
 from loop.crystal import Crystal
 from loop.errors import CrystalError, ReferencePhaseError
@@ -46,20 +47,18 @@ class SourceStructure:
         Raises:
             ReferencePhaseError: it cannot be one; the message names the file and the structure.
         """
-        bare = self.structure.copy()
-        bare.remove_oxidation_states()
         try:
-            return Crystal.from_structure(bare)
+            return Crystal.from_structure(self.structure)
         except CrystalError as error:
             raise ReferencePhaseError(f"{self.file}: {self.name}: {error}") from error
 
 
 def read_structures(path: Path) -> list[SourceStructure]:
-    """Every structure of a file, or of the recognised files directly in a folder, in order of file name.
+    """Every structure of a file, or of the recognised files directly in a folder, by file name.
 
     Raises:
-        ReferencePhaseError: the path is missing, unreadable, of no known kind or empty, or one of its structures
-            is corrupt. The message names the file.
+        ReferencePhaseError: the path is missing, unreadable, of no known kind or empty, or one of its
+            structures is corrupt. The message names the file.
     """
     if not path.exists():
         raise ReferencePhaseError(
