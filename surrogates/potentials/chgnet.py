@@ -68,9 +68,10 @@ class CHGNetPotential:
                 refused[i] = str(error)
         evaluation = loading.refusal(batch, refused)
         for chunk in loading.passes(batch, refused=refused):
-            predictions = self._model.predict_graph(
-                [graphs[i] for i in chunk], task="efs", batch_size=len(chunk)
-            )
+            with loading.quiet():
+                predictions = self._model.predict_graph(
+                    [graphs[i] for i in chunk], task="efs", batch_size=len(chunk)
+                )
             for i, prediction in zip(chunk, [predictions] if len(chunk) == 1 else predictions, strict=True):
                 forces = np.asarray(prediction["f"], dtype=np.float64)
                 stress = np.asarray(prediction["s"], dtype=np.float64) * GPa

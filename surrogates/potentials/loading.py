@@ -114,11 +114,15 @@ def refusal(batch: Batch, refused: Mapping[int, str]) -> Evaluation:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep model packages from chattering while they are imported and built; errors still pass."""
+    """Keep model packages from chattering while imported, built and run; errors still pass."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # e3nn, which SevenNet is built on, still scripts its modules: nothing a user can act on.
         warnings.filterwarnings(
             "ignore", message=r"`torch\.jit\..*` is deprecated", category=DeprecationWarning
+        )
+        # CHGNet takes the volumes of a batch out of a differentiable tensor on purpose.
+        warnings.filterwarnings(
+            "ignore", message="Converting a tensor with requires_grad", category=UserWarning
         )
         # Accelerators need CUDA; on a CPU there is none to enable.
         warnings.filterwarnings("ignore", message="No tensor product accelerator", category=UserWarning)

@@ -81,8 +81,9 @@ class SevenNetPotential:
         """
         loading.check_elements(batch.atomic_numbers, known=self.elements, fidelity=self.fidelity)
         evaluation = loading.refusal(batch, loading.isolated(batch, cutoff=float(self._model.cutoff)))
-        for chunk in loading.passes(batch, refused=evaluation.refused):
-            self._evaluate_pass(batch, chunk, evaluation=evaluation)
+        with loading.quiet():
+            for chunk in loading.passes(batch, refused=evaluation.refused):
+                self._evaluate_pass(batch, chunk, evaluation=evaluation)
         return evaluation
 
     def _evaluate_pass(self, batch: Batch, chunk: list[int], *, evaluation: Evaluation) -> None:
