@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 from loop.validity import first_reason_against
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
 from generators.protocol import Condition
 from loop.crystal import Crystal

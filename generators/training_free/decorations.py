@@ -59,6 +59,11 @@ def decoration_key(name: str, elements: Iterable[str]) -> str:
     return f"{name}:{'-'.join(elements)}"
 
 
+def canonical(structure_type: Prototype, elements: Sequence[str]) -> tuple[str, ...]:
+    """The one of the equivalent assignments that `Prototype.assignments` gives: the first in the alphabet."""
+    return min(tuple(elements[role] for role in order) for order in structure_type.interchanges)
+
+
 def outcomes(
     records: Iterable[Record], *, arms: Callable[[Mapping[str, Any]], tuple[str, ...]]
 ) -> list[tuple[str, Outcome]]:

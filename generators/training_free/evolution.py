@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
 from generators.conditions import element_sets, standardise
 from generators.options import read_options
 from generators.protocol import Condition, Proposal
 from generators.training_free import operators
-from generators.training_free.population import Member, best, draw_member
+from generators.training_free.population import Member, best, draw_member, fitted_members
 from loop.crystal import Crystal
 from loop.records import Record
 from loop.spec import Model, NonNegative, Positive, PositiveInt
@@ -88,10 +88,7 @@ class Evolution:
         rng: np.random.Generator,  # noqa: ARG002
     ) -> Self:
         """With the best of the records and of `start` as its population; records supersede `start`."""
-        told = {record.candidate_id for record in records}
-        before = [Member.from_dict(data) for data in (start or {}).get("population", ())]
-        members = [member for member in before if member.candidate_id not in told]
-        members += [member for record in records if (member := Member.from_record(record)) is not None]
+        members = fitted_members(records, start=(start or {}).get("population", ()), generator=self.name)
         own = {record.crystal.key for record in records if record.generator == self.name}
         return replace(
             self,

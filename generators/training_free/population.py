@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -53,22 +53,37 @@ class Member:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote."""
+        return cls(
+            candidate_id=str(data["candidate_id"]),
+            crystal=Crystal.from_dict(data["crystal"]),
+            energy_above_hull=float(data["energy_above_hull"]),
+        )
 
-        Raises:
-            GeneratorError: it is of another kind.
-        """
-        try:
-            return cls(
-                str(data["candidate_id"]),
-                Crystal.from_dict(data["crystal"]),
-                float(data["energy_above_hull"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise GeneratorError(
-                f"evolution: the state to start from is not this generator's "
-                f"({type(error).__name__}: {error}); start from None or from its own state()"
-            ) from error
+
+def fitted_members(
+    records: Sequence[Record], *, start: Iterable[Mapping[str, Any]], generator: str
+) -> list[Member]:
+    """The members that the records make, and those of an earlier state that the records do not know.
+
+    Args:
+        records: every candidate so far.
+        start: members of the earlier state, as `Member.to_dict` wrote them.
+        generator: whose state it is, for the message.
+
+    Raises:
+        GeneratorError: the earlier state is of another kind.
+    """
+    told = {record.candidate_id for record in records}
+    try:
+        before = [Member.from_dict(data) for data in start]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GeneratorError(
+            f"{generator}: the state to start from is not this generator's "
+            f"({type(error).__name__}: {error}); start from None or from its own state()"
+        ) from error
+    found = [member for member in before if member.candidate_id not in told]
+    return found + [member for record in records if (member := Member.from_record(record)) is not None]
 
 
 def best(members: Iterable[Member], *, size: int, per_formula: int) -> tuple[Member, ...]:
@@ -83,13 +98,13 @@ def best(members: Iterable[Member], *, size: int, per_formula: int) -> tuple[Mem
     kept: list[Member] = []
     formulas: Counter[str] = Counter()
     for member in sorted(members, key=lambda m: (m.energy_above_hull, m.candidate_id)):
+        if len(kept) == size:
+            break
         formula = member.crystal.reduced_formula
         if formulas[formula] >= per_formula or any(_same_phase(member, other) for other in kept):
             continue
         formulas[formula] += 1
         kept.append(member)
-        if len(kept) == size:
-            break
     return tuple(kept)
 
 

@@ -12,15 +12,19 @@ metals too.
 
 from __future__ import annotations
 
+import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any, Final
+from importlib import resources
+from typing import Final
 
 import numpy as np
-from pymatgen.core import Composition, Element, Species
+from pymatgen.core.composition import Composition
+from pymatgen.core.periodic_table import Element, Species
 
+UNOBSERVED: Final = -5.0
+"""λ of a pair that was never observed: pymatgen's choice."""
 IONIC_DIFFERENCE: Final = 1.7
 """Difference of Pauling electronegativities from which a bond is counted as mainly ionic (Pauling's half-
 ionic bond)."""
@@ -44,7 +48,7 @@ def likelihood(replacements: tuple[Replacement, ...]) -> float:
     after = oxidation_states(tuple((new, amount) for _, amount, new in replacements))
     if before and after:
         logarithms = [
-            _ion_log_probability((old, before[old]), (new, after[new])) for old, _, new in replacements
+            ion_log_probability((old, before[old]), (new, after[new])) for old, _, new in replacements
         ]
     else:
         logarithms = [element_log_probability(old, new) for old, _, new in replacements]
@@ -69,7 +73,6 @@ def oxidation_states(formula: tuple[tuple[str, int], ...]) -> Mapping[str, float
     return dict(guesses[0]) if guesses else None
 
 
-@cache
 def element_log_probability(old: str, new: str) -> float:
     """Logarithm of p(new | old) over elements; the table's smallest where one is not in it."""
     index, table = _element_table()
@@ -78,33 +81,47 @@ def element_log_probability(old: str, new: str) -> float:
     return float(table[index[new], index[old]])
 
 
-def _ion_log_probability(old: tuple[str, float], new: tuple[str, float]) -> float:
-    model = _model()
-    ions = [Species(symbol, state) for symbol, state in (old, new)]
-    if any(ion not in model.species for ion in ions):
+def ion_log_probability(old: tuple[str, float], new: tuple[str, float]) -> float:
+    """Logarithm of p(new | old) over ions, each an element and its oxidation state.
+
+    That over elements where one of the ions is not in the table.
+    """
+    index, table = _ion_table()
+    if old not in index or new not in index:
         return element_log_probability(old[0], new[0])
-    return float(np.log(model.cond_prob(ions[1], ions[0])))
+    return float(table[index[new], index[old]])
 
 
 @cache
-def _model() -> Any:
-    from pymatgen.core.structure_prediction.substitution_probability import SubstitutionProbability
+def _weights() -> tuple[tuple[tuple[str, float], ...], np.ndarray]:
+    """The ions, and exp(λ) of each pair, `n_ions x n_ions`."""
+    # pymatgen's SubstitutionProbability reads the same file in 3 s, and sums it in an order that differs
+    # between processes.
+    file = resources.files("pymatgen.core.structure_prediction") / "data" / "lambda.json"
+    # Rows with the ion D1+ stand for elements that were not observed, and pymatgen leaves them out too.
+    rows = [(a, b, value) for a, b, value in json.loads(file.read_bytes()) if "D1+" not in (a, b)]
+    names = sorted({name for a, b, _ in rows for name in (a, b)})
+    species = {name: Species.from_str(name) for name in names}
+    ions = tuple((Element(s.symbol).symbol, float(s.oxi_state or 0.0)) for s in species.values())
+    index = {name: i for i, name in enumerate(names)}
+    exponents = np.full((len(names), len(names)), UNOBSERVED)
+    for a, b, value in rows:
+        exponents[index[a], index[b]] = exponents[index[b], index[a]] = float(value)
+    return ions, np.exp(exponents)
 
-    return SubstitutionProbability()  # type: ignore[no-untyped-call]
+
+@cache
+def _ion_table() -> tuple[Mapping[tuple[str, float], int], np.ndarray]:
+    """Index of each ion, and log p(new | old), `n_ions x n_ions`."""
+    ions, weights = _weights()
+    return {ion: i for i, ion in enumerate(ions)}, np.log(weights / weights.sum(axis=0, keepdims=True))
 
 
 @cache
 def _element_table() -> tuple[Mapping[str, int], np.ndarray]:
     """Index of each element, and log p(new | old), `n_elements x n_elements`."""
-    model = _model()
-    by_element: dict[str, list[Species]] = defaultdict(list)
-    for ion in sorted(model.species, key=str):
-        by_element[Element(ion.symbol).symbol].append(ion)
-    symbols = sorted(by_element)
-    joint = np.array(
-        [
-            [sum(model.prob(s, t) for s in by_element[a] for t in by_element[b]) for b in symbols]
-            for a in symbols
-        ]
-    )
+    ions, weights = _weights()
+    symbols = sorted({symbol for symbol, _ in ions})
+    member = np.array([[symbol == other for other, _ in ions] for symbol in symbols], dtype=float)
+    joint = member @ weights @ member.T
     return {symbol: i for i, symbol in enumerate(symbols)}, np.log(joint / joint.sum(axis=0, keepdims=True))
