@@ -108,7 +108,8 @@ def check_feasible(
         raise BudgetError(
             f"budget.{currency}: holds {held:g}, but the first iteration is declared to cost {wanted:g} "
             f"{currency}{parts}; raise budget.{currency} to at least {_rounded_up(wanted)}, or lower "
-            f"batch.proposals (now {spec.batch.proposals}) or batch.verifications (now {spec.batch.verifications})"
+            f"batch.proposals (now {spec.batch.proposals}) or batch.verifications (now "
+            f"{spec.batch.verifications})"
         )
 
 

@@ -168,8 +168,7 @@ def discovery_curve(
 
 
 def cost_per_discovery(settled: Mapping[str, float], *, discoveries: int) -> dict[str, float | None]:
-    """All that the campaign paid, screening and failures included, per verified discovery; None without
-    one."""
+    """What the campaign paid in all, screening and failures included, per discovery; None without one."""
     return {c: amount / discoveries if discoveries else None for c, amount in sorted(settled.items())}
 
 

@@ -44,7 +44,7 @@ def _reasons(stopping: Stopping, facts: Facts) -> Iterator[str]:
     for currency, cost in sorted((facts.cheapest or {}).items()):
         if not affordable({currency: cost}, facts.remaining):
             left = facts.remaining[currency]
-            yield f"the budget is exhausted: {left:g} {currency} are left, the next step costs {cost:g} or more"
+            yield f"the budget is exhausted: {left:g} {currency} are left, the next step costs {cost:g}"
     if facts.iterations >= stopping.iterations:
         yield f"{facts.iterations} iterations are done; stopping.iterations asks for {stopping.iterations}"
     barren, limit = iterations_since_discovery(facts.discoveries), stopping.iterations_without_discovery

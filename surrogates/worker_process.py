@@ -121,4 +121,7 @@ def _watch(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    # Under its own name, so that what it pickles is known to the parent.
+    from surrogates.worker_process import main as serve
+
+    serve(int(sys.argv[1]), int(sys.argv[2]))

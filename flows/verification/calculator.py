@@ -37,10 +37,16 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         """Evaluate; called by ASE.
 
         Raises:
-            CalculationFailedError: the potential refuses the structure, or its numbers are not finite.
-            PotentialError: the potential does not know an element.
+            CalculationFailedError: the potential does not know an element, refuses the structure, or gives numbers
+                that are not finite.
+            PotentialError: the potential cannot be used at all.
         """
         super().calculate(atoms, list(properties), list(system_changes))
+        unknown = sorted(set(self.atoms.symbols) - (self.potential.elements or set(self.atoms.symbols)))
+        if unknown:
+            raise CalculationFailedError(
+                "unknown-element", f"{self.potential.fidelity} does not know {', '.join(unknown)}"
+            )
         evaluation = self.potential.evaluate(Batch.from_atoms([self.atoms]))
         if evaluation.refused:
             raise CalculationFailedError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from loop.errors import CrystalError, MotherlodeError, PotentialError
+from loop.errors import CrystalError, MotherlodeError
 from loop.records import Failure
 
 STAGE: Final = "verify"
 
 _REASONS: Final[dict[type[BaseException], str]] = {
     CrystalError: "not-a-crystal",
-    PotentialError: "potential-error",
     MemoryError: "out-of-memory",
     ImportError: "code-missing",
     OSError: "input-output",

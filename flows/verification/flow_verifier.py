@@ -119,7 +119,7 @@ class FlowVerifier(ABC):
         if written is not None and written.digest != wanted:
             raise VerificationError(
                 f"{folder}: holds a request for {written.crystal.reduced_formula} at {written.level} with "
-                "other settings or code; one id names one calculation, so move the folder away to compute it anew"
+                "other settings or code; one id names one calculation: move the folder away to compute anew"
             )
         result = read_result(folder, request_digest=wanted)
         if result is not None:

@@ -4,7 +4,7 @@ Importing this module imports atomate2; the rest of Motherlode imports it inside
 
 Every verification flow, whatever code computes it, ends in one job whose output is an *answer*: a dictionary
 of JSON values with `crystal` (`Crystal.to_dict()`), `energy_per_atom` (eV/atom or None) and `properties`.
-That job raises `CalculationFailedError` where the calculations ran but cannot be trusted. The node needs no more.
+That job raises `CalculationFailedError` where the calculations ran but cannot be trusted.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def check_converged(
         raise CalculationFailedError(
             "not-converged",
             f"largest force {largest_force:.3g} eV/Å (limit {max_force:g}), largest stress "
-            f"{largest_stress:.3g} GPa (limit {max_stress:g}) after {steps if steps is not None else 'all'} steps",
+            f"{largest_stress:.3g} GPa (limit {max_stress:g}), steps taken: {steps}",
         )
     return {"largest_force": largest_force, "largest_stress": largest_stress}
 

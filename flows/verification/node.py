@@ -29,7 +29,7 @@ from flows.verification.failures import CalculationFailedError, failure_of
 from flows.verification.request import REQUEST_FILE, Request, read_request, read_result, write_result
 from flows.verification.verifier import VerificationResult
 from loop.crystal import Crystal
-from loop.errors import VerificationError
+from loop.errors import MotherlodeError, PotentialError, VerificationError
 
 LOCK_FILE: Final = "lock"
 TRACEBACK_FILE: Final = "traceback.txt"
@@ -47,6 +47,7 @@ def run_request(folder: Path) -> None:
 
     Raises:
         VerificationError: the folder holds no whole request.
+        PotentialError: the potential cannot be used at all, for this crystal or any other; nothing is settled.
         OSError: the result could not be written.
     """
     folder = Path(folder).resolve()
@@ -69,7 +70,7 @@ def run_request(folder: Path) -> None:
 
 
 def _settle(request: Request, *, folder: Path) -> VerificationResult:
-    """Run the flow and take its answer; whatever it raises is the result."""
+    """Run the flow and take its answer; what it raises is the result, unless no other crystal would fare better."""
     from jobflow import CURRENT_JOB
 
     CURRENT_JOB.reset()
@@ -81,6 +82,8 @@ def _settle(request: Request, *, folder: Path) -> VerificationResult:
             energy_per_atom=answer["energy_per_atom"],
             properties=answer["properties"],
         )
+    except PotentialError:
+        raise
     except Exception as error:  # noqa: BLE001 - any failure of the flow is a result, stored with its reason and traceback
         (folder / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
         job = CURRENT_JOB.job.name if CURRENT_JOB.job is not None else "flow"
@@ -179,9 +182,9 @@ def main(arguments: list[str]) -> int:
         return os.EX_USAGE
     try:
         run_request(Path(arguments[0]))
-    except VerificationError as error:
+    except MotherlodeError as error:
         sys.stderr.write(f"{error}\n")
-        return os.EX_NOINPUT
+        return os.EX_CONFIG
     return os.EX_OK
 
 

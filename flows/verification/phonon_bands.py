@@ -42,9 +42,9 @@ class Segment:
 def judge(phonon: Phonopy, *, gamma_radius: float, q_spacing: float, threshold: float) -> dict[str, Any]:
     """Lowest frequency of a crystal and where it lies, with bands to plot.
 
-    Judged are the optical modes at Γ, and every mode of the wave vectors on the high-symmetry path, on a mesh,
-    and commensurate with the supercell, but for those nearer to Γ than `gamma_radius`: waves longer than the
-    supercell are extrapolated, and small errors in the acoustic branches look like instabilities there.
+    Judged are the optical modes at Γ, and every mode of the wave vectors on the high-symmetry path, on a
+    mesh, and commensurate with the supercell, but for those nearer to Γ than `gamma_radius`: waves longer
+    than the supercell are extrapolated, and small errors of acoustic branches look like instabilities there.
 
     Args:
         phonon: with force constants.

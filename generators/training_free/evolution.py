@@ -57,7 +57,7 @@ class EvolutionOptions(Model):
     rattle: Positive = 0.4
     """Standard deviation of the Cartesian steps of a mutation, Å."""
     tries: Annotated[PositiveInt, Field(le=10_000)] = 100
-    """Children per proposal before it is given up."""
+    """Children in a row that may fail before sampling ends."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ class Evolution:
                     seen.add(crystal.key)
                     proposals.append(replace(proposal, structure=crystal.to_structure()))
                     break
+            else:
+                # What so many children did not give, the next ones will hardly give either.
+                break
         return proposals
 
     def _child(

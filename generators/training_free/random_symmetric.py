@@ -29,7 +29,7 @@ class RandomSymmetricOptions(Model):
     largest_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of proposals with as many elements as the space allows."""
     tries: PositiveInt = 500
-    """Draws per proposal before it is given up. A draw is a composition, a space group and an occupation."""
+    """Draws in a row that may fail before sampling ends. A draw is a composition, a space group and an occupation."""
 
     @field_validator("space_groups", "packing_fraction")
     @classmethod
@@ -73,7 +73,7 @@ class RandomSymmetric:
         return {}
 
     def sample(self, n: int, *, condition: Condition, rng: np.random.Generator) -> list[Proposal]:
-        """Random crystals that meet the condition; fewer than `n` where `tries` draws gave none.
+        """Random crystals that meet the condition; fewer than `n` where `tries` end.
 
         Raises:
             GeneratorError: the composition asked for lies outside the space.
@@ -91,6 +91,9 @@ class RandomSymmetric:
                 if proposal is not None:
                     proposals.append(proposal)
                     break
+            else:
+                # What so many draws did not give, the next ones will hardly give either.
+                break
         return proposals
 
     def _attempt(

@@ -9,7 +9,7 @@ first observation to the hundredth. Hyperparameters are at their maximum a poste
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,7 +60,7 @@ class GaussianProcess:
         """The residual at `n x n_inputs` points: mean (`n`, eV/atom), covariance (`n x n`, (eV/atom)²)."""
         import torch
 
-        with one_thread(), torch.no_grad():
+        with _deterministic(), torch.no_grad():
             posterior = self.model.posterior(torch.as_tensor(inputs, dtype=torch.float64))
             mean = posterior.mean.squeeze(-1).numpy()
             covariance = posterior.distribution.covariance_matrix.numpy()
@@ -92,24 +92,63 @@ def fit_gaussian_process(inputs: Floats, residuals: Floats, *, unit: float) -> G
     Raises:
         AcquisitionError: no observations, or the fit did not converge from any start.
     """
+    if residuals.size == 0 or inputs.shape[1] == 0:
+        raise AcquisitionError("a Gaussian process needs observations whose features vary; found none")
+    with _deterministic():
+        model = build_model(inputs, residuals / unit)
+        _fit(model)
+    return GaussianProcess(model=model, unit=unit)
+
+
+def predict_held_out(
+    inputs: Floats, residuals: Floats, *, held: Sequence[int], unit: float
+) -> tuple[Floats, Floats]:
+    """What Gaussian processes fitted without an observation say of it, hyperparameters and all.
+
+    All of them are fitted at once, as one batched model whose members BoTorch optimises independently.
+
+    Args:
+        inputs: `n_observations x n_inputs`, standardised.
+        residuals: `n_observations`, eV/atom.
+        held: `n_held`, indices of the observations to leave out, one at a time.
+        unit: prior deviation of a residual, eV/atom.
+
+    Returns:
+        Mean (eV/atom) and variance of the residual itself, noise included ((eV/atom)²), each `n_held`.
+
+    Raises:
+        AcquisitionError: fewer than two observations, or the fit did not converge from any start.
+    """
     import torch
+
+    n = residuals.size
+    if n < 2 or inputs.shape[1] == 0:
+        raise AcquisitionError("holding out an observation needs two of them whose features vary")
+    others = np.array([[j for j in range(n) if j != i] for i in held])
+    with _deterministic():
+        model = build_model(inputs[others], residuals[others] / unit)
+        _fit(model)
+        with torch.no_grad():
+            points = torch.as_tensor(inputs[list(held)], dtype=torch.float64).unsqueeze(-2)
+            posterior = model.posterior(points, observation_noise=True)
+            mean, variance = posterior.mean.flatten().numpy(), posterior.variance.flatten().numpy()
+    return unit * mean, unit**2 * variance
+
+
+def _fit(model: Any) -> None:
+    """Move a model's hyperparameters to their maximum a posteriori."""
     from botorch.exceptions.errors import ModelFittingError
     from botorch.fit import fit_gpytorch_mll
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
-    if residuals.size == 0 or inputs.shape[1] == 0:
-        raise AcquisitionError("a Gaussian process needs observations whose features vary; found none")
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(FIT_SEED)
-        model = build_model(inputs, residuals / unit)
-        try:
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        except ModelFittingError as error:
-            raise AcquisitionError(
-                f"the Gaussian process on {residuals.size} residuals could not be fitted: {error}"
-            ) from error
-        model.eval()
-    return GaussianProcess(model=model, unit=unit)
+    try:
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+    except ModelFittingError as error:
+        number = model.train_targets.shape[-1]
+        raise AcquisitionError(
+            f"the Gaussian process on {number} residuals cannot be fitted: {error}"
+        ) from error
+    model.eval()
 
 
 def build_model(inputs: Floats, targets: Floats) -> Any:
@@ -128,7 +167,8 @@ def build_model(inputs: Floats, targets: Floats) -> Any:
     from gpytorch.means import ConstantMean
     from gpytorch.priors import LogNormalPrior, NormalPrior
 
-    length_prior = LogNormalPrior(math.log(0.5 * math.sqrt(inputs.shape[1])), 0.5)
+    batch = torch.Size(inputs.shape[:-2])
+    length_prior = LogNormalPrior(math.log(0.5 * math.sqrt(inputs.shape[-1])), 0.5)
     signal_prior = LogNormalPrior(math.log(PRIOR_VARIANCE), 0.75)
     noise_prior = LogNormalPrior(math.log(PRIOR_VARIANCE), 0.4)
 
@@ -136,16 +176,26 @@ def build_model(inputs: Floats, targets: Floats) -> Any:
         return GreaterThan(bound, transform=None, initial_value=prior.mode)
 
     kernel = MaternKernel(
-        nu=2.5, lengthscale_prior=length_prior, lengthscale_constraint=above(0.025, length_prior)
+        nu=2.5,
+        batch_shape=batch,
+        lengthscale_prior=length_prior,
+        lengthscale_constraint=above(0.025, length_prior),
     )
     return SingleTaskGP(
         torch.as_tensor(inputs, dtype=torch.float64),
         torch.as_tensor(targets, dtype=torch.float64).unsqueeze(-1),
-        likelihood=GaussianLikelihood(noise_prior=noise_prior, noise_constraint=above(1e-4, noise_prior)),
-        covar_module=ScaleKernel(
-            kernel, outputscale_prior=signal_prior, outputscale_constraint=above(1e-4, signal_prior)
+        likelihood=GaussianLikelihood(
+            batch_shape=batch, noise_prior=noise_prior, noise_constraint=above(1e-4, noise_prior)
         ),
-        mean_module=ConstantMean(constant_prior=NormalPrior(0.0, math.sqrt(PRIOR_VARIANCE))),
+        covar_module=ScaleKernel(
+            kernel,
+            batch_shape=batch,
+            outputscale_prior=signal_prior,
+            outputscale_constraint=above(1e-4, signal_prior),
+        ),
+        mean_module=ConstantMean(
+            batch_shape=batch, constant_prior=NormalPrior(0.0, math.sqrt(PRIOR_VARIANCE))
+        ),
         # The unit is fixed by the prior, and inputs are standardised over the whole pool.
         outcome_transform=None,
         input_transform=None,
@@ -153,13 +203,15 @@ def build_model(inputs: Floats, targets: Floats) -> Any:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: sums on several threads round differently from run to run."""
+def _deterministic() -> Iterator[None]:
+    """One thread, since sums on several round differently from run to run, and the fit's own seed."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(FIT_SEED)
+            yield
     finally:
         torch.set_num_threads(before)

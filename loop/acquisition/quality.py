@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.acquisition.belief import fit_constant
-from loop.acquisition.gaussian_process import fit_gaussian_process, standardise
+from loop.acquisition.gaussian_process import predict_held_out, standardise
 from loop.acquisition.options import ResidualOptions
 from loop.acquisition.policy import Observation
 
 Floats = NDArray[np.float64]
 
-LARGEST_NUMBER_OF_FOLDS: Final = 10
-"""One observation is left out at a time up to this many; then a tenth of them at a time, to bound the
-time."""
-
+MOST_HELD_OUT: Final = 40
+"""Observations that are left out at most, evenly drawn: enough to judge by, and it bounds time and memory."""
 VARIANCE_FACTOR_WEIGHT: Final = 4.0
 """Observations that the prior variance factor of 1 counts for."""
 
@@ -41,7 +39,7 @@ class Quality:
     """Held-out errors of the three models on the same candidates."""
 
     n: int
-    folds: int
+    """Candidates that were held out."""
     plain: Errors
     """The screened value as it is, with the prior deviation."""
     constant: Errors
@@ -66,8 +64,8 @@ def leave_one_out(
     have promoted nearly always (docs/acquisition.md). Refitting matched fresh candidates and takes under a
     second.
 
-    Beyond `LARGEST_NUMBER_OF_FOLDS` observations they are left out in as many groups instead. The groups
-    depend on the candidates' ids alone, so the answer does too.
+    Beyond `MOST_HELD_OUT` observations, only so many of them are left out, spread evenly over the candidates'
+    ids.
 
     Returns:
         None with fewer than two observations, of which neither could be predicted from another.
@@ -77,36 +75,28 @@ def leave_one_out(
     n = len(ordered)
     if n < 2:
         return None
-    residuals = clipped_residuals(ordered, options)
+    everything = clipped_residuals(ordered, options)
     inputs = standardise(np.stack([o.features for o in ordered]))
-    folds = min(n, LARGEST_NUMBER_OF_FOLDS)
     unit = options.prior_deviation
-    mean = {"constant": np.zeros(n), "gaussian_process": np.zeros(n)}
-    variance = {"constant": np.ones(n), "gaussian_process": np.ones(n)}
-    for fold in range(folds):
-        held = np.arange(n) % folds == fold
-        constant = fit_constant(residuals[~held], prior_deviation=unit)
-        mean["constant"][held] = constant.mean
-        variance["constant"][held] = constant.predictive_variance
-        if inputs.shape[1] == 0:
-            mean["gaussian_process"][held] = constant.mean
-            variance["gaussian_process"][held] = constant.predictive_variance
-            continue
-        fitted = fit_gaussian_process(inputs[~held], residuals[~held], unit=unit)
-        mean["gaussian_process"][held], covariance = fitted.predict(inputs[held])
-        variance["gaussian_process"][held] = np.diagonal(covariance) + fitted.noise
-    squares = (residuals - mean["gaussian_process"]) ** 2 / variance["gaussian_process"]
-    weight = VARIANCE_FACTOR_WEIGHT
+    held = np.unique(np.linspace(0, n - 1, min(n, MOST_HELD_OUT)).round().astype(int)).tolist()
+    constants = [fit_constant(np.delete(everything, i), prior_deviation=unit) for i in held]
+    constant_mean = np.array([c.mean for c in constants])
+    constant_variance = np.array([c.predictive_variance for c in constants])
+    if inputs.shape[1] == 0:
+        mean, variance = constant_mean, constant_variance
+    else:
+        mean, variance = predict_held_out(inputs, everything, held=held, unit=unit)
+    residuals = everything[held]
+    squares = (residuals - mean) ** 2 / variance
+    weight, m = VARIANCE_FACTOR_WEIGHT, len(held)
     # Each candidate's own error stays out of the factor that it is judged with.
-    without_own = (weight + squares.sum() - squares) / (weight + n - 1)
-    variance["gaussian_process"] *= without_own
+    without_own = (weight + squares.sum() - squares) / (weight + m - 1)
     return Quality(
-        n=n,
-        folds=folds,
-        plain=_errors(residuals, np.zeros(n), np.full(n, unit**2)),
-        constant=_errors(residuals, mean["constant"], variance["constant"]),
-        gaussian_process=_errors(residuals, mean["gaussian_process"], variance["gaussian_process"]),
-        variance_factor=float((weight + squares.sum()) / (weight + n)),
+        n=m,
+        plain=_errors(residuals, np.zeros(m), np.full(m, unit**2)),
+        constant=_errors(residuals, constant_mean, constant_variance),
+        gaussian_process=_errors(residuals, mean, variance * without_own),
+        variance_factor=float((weight + squares.sum()) / (weight + m)),
     )
 
 

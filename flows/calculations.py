@@ -1,0 +1,165 @@
+"""Durable calculations: asked for by identity, run at most once, settled in the ledger as they end.
+
+The one path by which relaxations, verifications and phonons of candidates and of reference phases are paid for:
+
+    identity → settled already? → intent and declared cost → submit → collect → settled with its cost
+
+A driver killed anywhere between two arrows starts again at the first and repeats nothing that was settled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from flows.verification.verifier import VerificationResult, Verifier
+from loop.budget import total
+from loop.crystal import Crystal
+from loop.ledger.ledger import Settlement
+from loop.ledger.rows import crystal_row
+from loop.ledger.tables import Calculation, Cost
+
+if TYPE_CHECKING:
+    from flows.campaign import Campaign
+
+IN_FLIGHT_PER_WORKER: Final = 3
+"""Calculations handed out per worker: enough that none waits for the driver, few enough that memory stays bounded."""
+
+
+def calculation_key(crystal: Crystal, identity: Mapping[str, Any]) -> str:
+    """Hash of all that decides a calculation's result: the crystal, the kind, the fidelity, the settings, the code."""
+    text = json.dumps({"crystal": crystal.key, **identity}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A calculation that somebody wants."""
+
+    subject: str
+    """A candidate's id or a reference phase's name."""
+    crystal: Crystal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a set of requests."""
+
+    settled: Mapping[str, Calculation]
+    """By subject, done or failed."""
+    unaffordable: tuple[str, ...]
+    """Subjects whose declared cost the remaining budget could not pay."""
+
+
+def compute(
+    campaign: Campaign,
+    requests: Iterable[Request],
+    *,
+    by: Verifier,
+    purpose: str,
+    iteration: int,
+    charge: Mapping[str, float],
+    label: str,
+) -> Outcome:
+    """Settle every request that is affordable, running only what was never settled before.
+
+    Args:
+        campaign: whose ledger and budget are used.
+        requests: in the order in which the budget is to be spent.
+        by: what computes.
+        purpose: `reference`, `screening` or a level's name, for the cost rows.
+        iteration: the iteration that pays.
+        charge: flat amounts per request besides what `by` declares, e.g. `{"verifications": 1}`.
+        label: what a person sees beside the progress.
+    """
+    requests = list(requests)
+    keys = {r.subject: calculation_key(r.crystal, by.identity(r.crystal)) for r in requests}
+    crystals = {keys[r.subject]: r.crystal for r in requests}
+    settled = campaign.settled(keys.values(), shared=purpose == "reference")
+    _adopt(campaign, settled.values(), purpose=purpose, iteration=iteration, charge=charge)
+
+    waiting = [key for key in dict.fromkeys(keys.values()) if key not in settled]
+    wanted, running, unaffordable = len(set(keys.values())), set[str](), set[str]()
+    campaign.observer.progress(label, done=len(settled), total=wanted)
+    limit = IN_FLIGHT_PER_WORKER * campaign.workers
+    while waiting or running:
+        handed: dict[str, Mapping[str, float]] = {}
+        while waiting and len(running) < limit:
+            key = waiting.pop(0)
+            declared = total([by.declared_cost(crystals[key]), charge])
+            if not campaign.can_afford(declared, beside=list(handed.values())):
+                unaffordable.add(key)
+                continue
+            handed[key] = declared
+            running.add(key)
+        if handed:
+            campaign.ledger.intend_many(campaign.id, handed, token=campaign.token, purpose=purpose, iteration=iteration)
+        for key in handed:
+            by.submit(crystals[key], request_id=key)
+        results = by.collect() if running else []
+        settlements = [_settlement(result, crystals[result.request_id], by, charge=charge) for result in results]
+        if settlements:
+            settled |= campaign.ledger.settle_many(
+                campaign.id, settlements, token=campaign.token, purpose=purpose, iteration=iteration
+            )
+            running -= {result.request_id for result in results}
+            campaign.observer.progress(label, done=len(settled), total=wanted)
+    if purpose == "reference":
+        campaign.share(settled.values())
+    return Outcome(
+        settled={subject: settled[key] for subject, key in keys.items() if key in settled},
+        unaffordable=tuple(subject for subject, key in keys.items() if key in unaffordable),
+    )
+
+
+def _adopt(
+    campaign: Campaign,
+    calculations: Iterable[Calculation],
+    *,
+    purpose: str,
+    iteration: int,
+    charge: Mapping[str, float],
+) -> None:
+    """Enter calculations that were settled elsewhere into this campaign's accounts: their seconds cost it nothing."""
+    state = campaign.state
+    rows = [
+        Cost(
+            campaign_id=campaign.id,
+            calculation_key=calculation.key,
+            currency=currency,
+            kind="settled",
+            purpose=purpose,
+            iteration=iteration,
+            amount=amount,
+        )
+        for calculation in calculations
+        if calculation.key not in state.calculations
+        for currency, amount in {"cpu_seconds": 0.0, **charge}.items()
+    ]
+    campaign.append(*rows, *(c for c in calculations if c.key not in state.calculations))
+
+
+def _settlement(result: VerificationResult, crystal: Crystal, by: Verifier, *, charge: Mapping[str, float]) -> Settlement:
+    """A verifier's answer as the ledger takes it."""
+    identity = dict(by.identity(crystal))
+    failure, relaxed = result.failure, result.crystal
+    calculation = Calculation(
+        key=result.request_id,
+        crystal_key=crystal.key,
+        kind=identity.pop("kind"),
+        fidelity=identity.pop("fidelity"),
+        code_version=str(identity.pop("code_version")),
+        settings=identity,
+        outcome="failed" if failure else "done",
+        energy_per_atom=result.energy_per_atom,
+        result_crystal_key=relaxed.key if relaxed else None,
+        result=dict(result.properties),
+        failure_reason=failure.reason if failure else None,
+        failure_detail=failure.detail if failure else None,
+        cpu_seconds=float(result.cost.get("cpu_seconds", 0.0)),
+    )
+    crystals = [crystal_row(crystal), *([crystal_row(relaxed)] if relaxed else [])]
+    return Settlement(calculation=calculation, crystals=crystals, costs=total([result.cost, charge]))

@@ -1,0 +1,310 @@
+"""A running campaign: its specification, its ledger, and the stages that turn one into the other.
+
+Everything a stage decides follows from the campaign file, the ledger and named random streams, so a campaign that was
+killed and resumed makes the same decisions as one that never stopped. A stage ends by writing its last rows and its
+`stage` row in one transaction; a stage that has such a row is never entered again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from flows.calculations import calculation_key
+from flows.memory import Memory
+from flows.observer import Observer, Silence
+from flows.resources import Resources
+from flows.runner import PlainRunner, Runner
+from flows.versions import versions
+from loop.budget import affordable, remaining, total
+from loop.crystal import Crystal
+from loop.errors import CampaignFileError
+from loop.ledger.ledger import Ledger
+from loop.ledger.tables import Calculation, Candidate, Row, Stage
+from loop.ledger.tables import Campaign as CampaignRow
+from loop.outcomes import counts, discoveries_by_iteration, finished_iterations
+from loop.randomness import stream
+from loop.records import Record
+from loop.spec import CampaignSpec, as_json
+from loop.state import CampaignState
+from loop.stopping import Facts
+
+REVISABLE: Final = ("budget", "stopping", "execution", "ledger", "known_phases")
+"""Fields that a resumed campaign may change: none of them alters what was already computed or decided."""
+
+StageFunction = Callable[["Campaign", int], "tuple[list[Row], dict[str, Any]]"]
+
+
+class Campaign:
+    """One campaign in progress: the only thing here that has state, and all of it is in the ledger."""
+
+    def __init__(
+        self,
+        spec: CampaignSpec,
+        *,
+        folder: Path,
+        base: Path,
+        ledger: Ledger,
+        token: int,
+        observer: Observer | None = None,
+    ) -> None:
+        self.spec = spec
+        self.id = campaign_id(spec)
+        self.folder = folder
+        self.base = base
+        self.ledger = ledger
+        self.token = token
+        self.observer: Observer = observer or Silence()
+        self.state = CampaignState.live(ledger, self.id)
+        self.resources = Resources(spec, folder=folder, base=base)
+        self.runner: Runner = PlainRunner()
+
+    @classmethod
+    def open(
+        cls,
+        spec: CampaignSpec,
+        *,
+        folder: Path,
+        base: Path,
+        observer: Observer | None = None,
+        take_over: bool = False,
+    ) -> Self:
+        """Begin a campaign in `folder`, or go on with the one that is there.
+
+        Args:
+            spec: the campaign file, read.
+            folder: the campaign's folder; made where it does not exist.
+            base: the folder that relative paths in the campaign file start from.
+            observer: who watches.
+            take_over: take the campaign from a driver on another host that is known to be dead.
+
+        Raises:
+            CampaignFileError: the folder holds another campaign.
+            LedgerError: the ledger cannot be opened, or another driver is running this campaign.
+        """
+        _make_folder(folder)
+        ledger = Ledger.open(ledger_url(spec, folder=folder))
+        identifier = campaign_id(spec)
+        _refuse_another_campaign(ledger, spec, folder=folder)
+        token = ledger.acquire(identifier, take_over=take_over)
+        campaign = cls(spec, folder=folder, base=base, ledger=ledger, token=token, observer=observer)
+        campaign._write_revision()
+        return campaign
+
+    def close(self) -> None:
+        """End the workers, give the lease back and close the ledger."""
+        self.resources.close()
+        self.ledger.release(self.id, self.token)
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What stages ask
+
+    @property
+    def workers(self) -> int:
+        """Worker processes on this machine."""
+        return self.resources.workers
+
+    @property
+    def screening_fidelity(self) -> str:
+        """Name of the screening potential's energies."""
+        return self.resources.relaxer.fidelity
+
+    @cached_property
+    def energy_levels(self) -> tuple[str, ...]:
+        """Names of the verifying fidelities that give energies, lowest first."""
+        return tuple(v.fidelity for v in self.resources.verifiers.values() if v.gives_energy)
+
+    def stream(self, *names: str | int) -> np.random.Generator:
+        """A named random stream of this campaign's seed."""
+        return stream(self.spec.seed, *names)
+
+    def records(self) -> tuple[Record, ...]:
+        """What learners may know now."""
+        levels = tuple(level.name for level in self.spec.verification)
+        return self.state.records(screening_fidelity=self.screening_fidelity, verification_levels=levels)
+
+    def promoted_state(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        """State of the model version in force; None before the first was promoted."""
+        version = self.state.promoted(kind, name)
+        return version.state if version else None
+
+    @cached_property
+    def memory(self) -> Memory:
+        """The crystals met so far, for finding duplicates."""
+        return Memory(self)
+
+    def relaxation_of(self, candidate: Candidate) -> Calculation | None:
+        """The settled screening relaxation of a candidate, done or failed."""
+        if candidate.crystal_key is None:
+            return None
+        crystal = self.state.crystals[candidate.crystal_key]
+        return self.state.calculations.get(calculation_key(crystal, self.resources.relaxer.identity(crystal)))
+
+    def best_crystal(self, candidate_id: str) -> Crystal:
+        """The candidate as relaxed by the screening potential, from which verification starts."""
+        calculation = self.relaxation_of(self.state.candidates[candidate_id])
+        if calculation is None or calculation.result_crystal_key is None:
+            raise KeyError(candidate_id)
+        return self.state.crystals[calculation.result_crystal_key]
+
+    # Writing
+
+    def append(self, *rows: Row) -> None:
+        """Write rows in one transaction; the live state hears of them."""
+        if rows:
+            self.ledger.append(*rows, token=self.token)
+
+    def settled(self, keys: Iterable[str], *, shared: bool) -> dict[str, Calculation]:
+        """Calculations that were settled before, by key; from the shared cache too where `shared`."""
+        keys = list(keys)
+        found = self.ledger.settled_many(keys)
+        cache = self.resources.cache if shared else None
+        if cache is not None:
+            cached = cache.settled_many([key for key in keys if key not in found])
+            if cached:
+                crystals = cache.crystals(_crystal_keys(cached.values()))
+                self.append(*crystals.values(), *cached.values())
+                found |= cached
+        return found
+
+    def share(self, calculations: Iterable[Calculation]) -> None:
+        """Put calculations into the cache that campaigns on this machine share.
+
+        Only what is done is shared: a failure may be this machine's own (a timeout, a killed worker).
+        """
+        cache = self.resources.cache
+        done = {calculation.key: calculation for calculation in calculations if calculation.outcome == "done"}
+        if cache is None or not done:
+            return
+        known = cache.settled_many(done)
+        new = [calculation for key, calculation in done.items() if key not in known]
+        if new:
+            crystals = self.ledger.crystals(_crystal_keys(new))
+            cache.append(*crystals.values(), *new, token=None)
+
+    def can_afford(self, cost: Mapping[str, float], *, beside: Sequence[Mapping[str, float]] = ()) -> bool:
+        """Whether the budget still pays for `cost`, with `beside` already promised but not yet written."""
+        outstanding = total([self.state.outstanding, *beside])
+        return affordable(cost, remaining(self.spec.budget, settled=self.state.spent, outstanding=outstanding))
+
+    # Turning
+
+    def run_stage(self, iteration: int, name: str, function: StageFunction) -> Mapping[str, Any]:
+        """Run a stage unless it is finished, and write its end in one transaction with its last rows."""
+        finished = self.state.stages.get((iteration, name))
+        if finished is not None:
+            return finished.summary
+        self.observer.stage_started(iteration, name)
+        began = time.monotonic()
+        rows, summary = function(self, iteration)
+        seconds = time.monotonic() - began
+        self.append(*rows, Stage(campaign_id=self.id, iteration=iteration, name=name, seconds=seconds, summary=summary))
+        self.observer.stage_finished(iteration, name, seconds=seconds, summary=summary)
+        return summary
+
+    @property
+    def next_iteration(self) -> int:
+        """The iteration to turn, or to go on with."""
+        return (self.state.last_finished_iteration or 0) + 1
+
+    def begun(self, iteration: int) -> bool:
+        """Whether some stage of the iteration is finished already."""
+        return any(at == iteration for at, _ in self.state.stages)
+
+    def facts(self) -> Facts:
+        """What the stopping rules ask."""
+        finished = finished_iterations(self.state)
+        last = finished[-1] if finished else 0
+        kept = self.state.stages[last, "propose"].summary["kept"] if last else 1
+        options = self.state.stages[last, "select"].summary["waiting"] if last else 1
+        return Facts(
+            iterations=len(finished),
+            discoveries=discoveries_by_iteration(self.state, self.spec),
+            remaining=remaining(self.spec.budget, settled=self.state.spent, outstanding=self.state.outstanding),
+            nothing_left=kept == 0 and options == 0,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """Where the campaign stands, as plain values."""
+        return counts(self.state, self.spec)
+
+    def _write_revision(self) -> None:
+        """Record the campaign file, first or revised."""
+        spec = public_spec(self.spec)
+        earlier = self.state.campaign
+        if earlier is None or earlier.spec != spec:
+            self.append(
+                CampaignRow(
+                    id=self.id,
+                    revision=earlier.revision + 1 if earlier else 1,
+                    name=self.spec.name,
+                    spec=spec,
+                    versions={**versions(), "base": str(self.base)},
+                )
+            )
+
+
+def campaign_id(spec: CampaignSpec) -> str:
+    """Name and hash of all in the campaign file that decides results."""
+    science = {key: value for key, value in as_json(spec).items() if key not in REVISABLE}
+    digest = hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{spec.name[:30]}-{digest}"
+
+
+def ledger_url(spec: CampaignSpec, *, folder: Path) -> str:
+    """The ledger's database URL."""
+    return spec.ledger or f"sqlite:///{(folder / 'ledger.sqlite').resolve()}"
+
+
+def public_spec(spec: CampaignSpec) -> dict[str, Any]:
+    """The campaign file as the ledger keeps it: without the database's password."""
+    from sqlalchemy import make_url
+
+    plain = dict(as_json(spec))
+    if spec.ledger:
+        plain["ledger"] = make_url(spec.ledger).render_as_string(hide_password=True)
+    return plain
+
+
+def _crystal_keys(calculations: Iterable[Calculation]) -> list[str]:
+    keys = [(c.crystal_key, c.result_crystal_key) for c in calculations]
+    return list(dict.fromkeys(key for pair in keys for key in pair if key))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CampaignFileError(f"--folder {folder}: cannot be written ({error.strerror}); choose a folder that you may write") from error
+
+
+def _refuse_another_campaign(ledger: Ledger, spec: CampaignSpec, *, folder: Path) -> None:
+    """One folder, one campaign: say which field differs."""
+    if spec.ledger:
+        return  # a database server holds many campaigns
+    others = {row.id: row for row in ledger.campaigns()}
+    if not others or campaign_id(spec) in others:
+        return
+    ours, theirs = as_json(spec), next(iter(others.values())).spec
+    changed = sorted(key for key in ours if key not in REVISABLE and ours[key] != theirs.get(key))
+    raise CampaignFileError(
+        f"{folder} holds another campaign: {', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from the file it began with. "
+        f"Only {', '.join(REVISABLE)} may be changed; give the new campaign a folder of its own"
+    )

@@ -1,0 +1,1 @@
+"""The commands, one module for each kind of work; imported when a command is called."""

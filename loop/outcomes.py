@@ -1,0 +1,159 @@
+"""What a campaign has found so far, read off its live state: the bridge from the ledger's rows to figures of merit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from loop.acquisition.policy import Role
+from loop.ledger.tables import Calculation, Cost, ReferenceSet, Verdict
+from loop.metrics import Verified, discoveries_per_iteration, is_discovery
+from loop.spec import CampaignSpec, VerificationLevel
+from loop.state import CampaignState
+
+
+def verdicts_at(state: CampaignState, fidelity: str) -> list[Verdict]:
+    """Verdicts in force at one fidelity, in order of candidate."""
+    return [verdict for (_, at), verdict in sorted(state.verdicts_in_force.items()) if at == fidelity]
+
+
+def judged_calculations(state: CampaignState, fidelity: str) -> dict[str, Calculation]:
+    """The calculation behind each candidate's verdict in force at one fidelity, in order of candidate."""
+    return {v.candidate_id: state.calculations[v.calculation_key] for v in verdicts_at(state, fidelity)}
+
+
+def reference_set(state: CampaignState, fidelity: str) -> ReferenceSet | None:
+    """The reference set in force at one fidelity: the latest, which is the largest; None before the first."""
+    sets = [s for s in state.reference_sets.values() if s.fidelity == fidelity]
+    return max(sets, key=lambda s: (s.iteration, s.number_of_phases), default=None)
+
+
+def reference_calculations(state: CampaignState, fidelity: str) -> dict[str, Calculation]:
+    """Reference phases in force at one fidelity, by name."""
+    current = reference_set(state, fidelity)
+    return reference_calculations_of(state, current.version) if current else {}
+
+
+def reference_calculations_of(state: CampaignState, version: str) -> dict[str, Calculation]:
+    """Reference phases of one version of the references, by name."""
+    phases = state.reference_phases.get(version, {})
+    return {name: state.calculations[phase.calculation_key] for name, phase in phases.items()}
+
+
+def fidelity_of(state: CampaignState, level: VerificationLevel) -> str | None:
+    """Name of the energies that a level gives, as its verifications say; None before the first, or without energies."""
+    for (_, name), verification in state.verifications.items():
+        if name == level.name and verification.summary["gives_energy"]:
+            return str(verification.summary["fidelity"])
+    return None
+
+
+def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verified]:
+    """Every candidate that was sent to verification, in that order, judged at the highest level that gave an energy."""
+    screening = screening_fidelity(state)
+    fidelities = {level.name: fidelity_of(state, level) for level in spec.verification}
+    costs = _verification_costs(state)
+    found = []
+    for decision in sorted(state.decisions.values(), key=lambda d: (d.iteration, d.role != "chosen", d.rank, d.candidate_id)):
+        id_ = decision.candidate_id
+        first = state.verifications.get((id_, spec.verification[0].name))
+        if decision.role == "passed over" or first is None:
+            continue
+        role: Role = "audit" if decision.role == "audit" else "chosen"
+        energy, asked, stable = _judgement(state, spec, id_, fidelities)
+        found.append(
+            Verified(
+                candidate_id=id_,
+                iteration=decision.iteration,
+                role=role,
+                screened=state.verdicts_in_force[id_, screening].energy_above_hull,
+                verified=energy,
+                unique=first.summary.get("repeats") is None,
+                novel=first.summary.get("reference") is None,
+                dynamically_stable=stable,
+                phonons_asked=asked,
+                cost=costs.get(id_, {}),
+            )
+        )
+    return found
+
+
+def discoveries(state: CampaignState, spec: CampaignSpec) -> list[Verified]:
+    """The discoveries, in order of verification."""
+    return [v for v in verified_candidates(state, spec) if is_discovery(v, spec.thresholds)]
+
+
+def screening_fidelity(state: CampaignState) -> str:
+    """Name of the screening potential's energies: the fidelity of the first reference set."""
+    sets = sorted(state.reference_sets.values(), key=lambda s: s.iteration)
+    return sets[0].fidelity if sets else ""
+
+
+def finished_iterations(state: CampaignState) -> list[int]:
+    """Numbers of the iterations that ended, ascending."""
+    return sorted(iteration for iteration, name in state.stages if name == "report")
+
+
+def counts(state: CampaignState, spec: CampaignSpec) -> dict[str, Any]:
+    """Where the campaign stands, as plain values."""
+    candidates = state.candidates
+    crystals = {c.crystal_key for c in candidates.values() if c.crystal_key}
+    screening = screening_fidelity(state)
+    relaxed = {
+        c.crystal_key
+        for c in state.calculations.values()
+        if c.outcome == "done" and c.fidelity == screening and c.kind == "relaxation" and c.crystal_key in crystals
+    }
+    verified = verified_candidates(state, spec)
+    stop = [stage.summary["reason"] for (_, name), stage in sorted(state.stages.items()) if name == "stop"]
+    return {
+        "iterations": len(finished_iterations(state)),
+        "candidates": len(candidates),
+        "kept": sum(1 for id_ in candidates if id_ not in state.rejections),
+        "relaxed": len(relaxed),
+        "verified": sum(1 for v in verified if v.verified is not None),
+        "discoveries": sum(1 for v in verified if is_discovery(v, spec.thresholds)),
+        "failures": len(state.failures),
+        "seconds": sum(stage.seconds for stage in state.stages.values()),
+        "cost": dict(sorted(state.spent.items())),
+        "stopped": stop[-1] if stop else None,
+    }
+
+
+def discoveries_by_iteration(state: CampaignState, spec: CampaignSpec) -> list[int]:
+    """Discoveries that each finished iteration made."""
+    return discoveries_per_iteration(verified_candidates(state, spec), spec.thresholds, iterations=finished_iterations(state))
+
+
+def _judgement(
+    state: CampaignState, spec: CampaignSpec, candidate_id: str, fidelities: Mapping[str, str | None]
+) -> tuple[float | None, bool, bool | None]:
+    """Energy above hull at the highest level that gave one, whether phonons were asked for, and what they said."""
+    energy: float | None = None
+    asked, stable = False, None
+    for level in spec.verification:
+        fidelity = fidelities[level.name]
+        if fidelity is not None:
+            verdict = state.verdict(candidate_id, fidelity)
+            energy = verdict.energy_above_hull if verdict else energy
+            continue
+        admitted = energy is not None and (level.admits_within is None or energy <= level.admits_within)
+        verification = state.verifications.get((candidate_id, level.name))
+        asked = asked or admitted or verification is not None
+        if verification is not None and verification.dynamically_stable is not None:
+            stable = verification.dynamically_stable
+    return energy, asked, stable
+
+
+def _verification_costs(state: CampaignState) -> dict[str, dict[str, float]]:
+    """Settled cost of each candidate's verifications, by currency."""
+    by_calculation: dict[str, dict[str, float]] = {}
+    for cost in cast("Iterable[Cost]", state.held[Cost].values()):
+        if cost.kind == "settled":
+            by_calculation.setdefault(cost.calculation_key, {})[cost.currency] = cost.amount
+    totals: dict[str, dict[str, float]] = {}
+    for (id_, _), verification in state.verifications.items():
+        own = totals.setdefault(id_, {})
+        for currency, amount in by_calculation.get(verification.calculation_key, {}).items():
+            own[currency] = own.get(currency, 0.0) + amount
+    return totals
