@@ -1,9 +1,10 @@
 """Whether a structure could be a material at all, judged before anything is spent on it (survey section 7.1).
 
-The bounds are set so that they hardly ever reject a real material. Of the 14,240 Materials Project structures of
-the MP-20 and MPTS-52 benchmark sets they reject: `overlap` none, `too-close` 1 (a plutonium phase; with the
-covalent fraction at 0.7 it would be 49, nearly all with actinides, whose bonds are short for their covalent
-radii), `too-dense` none, `too-sparse` 3 (cells that are mostly vacuum), `thin-cell` none; 0.03 % in all.
+The bounds are set so that they hardly ever reject a real material. Of the 14,240 Materials Project structures
+of the MP-20 and MPTS-52 benchmark sets they reject: `overlap` none, `too-close` 1 (a plutonium phase; with
+the covalent fraction at 0.7 it would be 49, nearly all with actinides, whose bonds are short for their
+covalent radii), `too-dense` none, `too-sparse` 3 (cells that are mostly vacuum), `thin-cell` none; 0.03 % in
+all.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class ValiditySettings:
     """Smallest volume per atom, as a fraction of the mean volume of the atoms' covalent spheres (measured: at
     least 0.68)."""
     largest_packing: float = 25.0
-    """Largest volume per atom, as a multiple of the mean volume of the covalent spheres plus 1 Å3 (measured: at
-    most 22, three cells of vacuum aside). The addition leaves room around hydrogen and helium, whose covalent
-    spheres are tiny."""
+    """Largest volume per atom, as a multiple of the mean volume of the covalent spheres plus 1 Å3 (measured:
+    at most 22, three cells of vacuum aside). The addition leaves room around hydrogen and helium, whose
+    covalent spheres are tiny."""
     smallest_height: float = 1.2
     """Smallest distance between opposite faces of the reduced cell, Å (measured: at least 1.45)."""
     largest_elongation: float = 20.0
@@ -45,8 +46,9 @@ class ValiditySettings:
     charge_neutral: bool = False
     """Whether the composition must be charge neutral in common oxidation states by SMACT (survey section 7.1)."""
     exempt_alloys: bool = True
-    """Whether compositions of metals alone pass as charge neutral. With the exemption SMACT passes 91 % of the
-    Materials Project formulas named above, without it 70 %; mixed valence such as Fe3O4's it never passes."""
+    """Whether compositions of metals alone pass as charge neutral. With the exemption SMACT passes 91 % of
+    the Materials Project formulas named above, without it 70 %; mixed valence such as Fe3O4's it never
+    passes."""
 
 
 DEFAULT_SETTINGS: Final = ValiditySettings()
@@ -171,8 +173,8 @@ def _too_close(subject: _Subject, settings: ValiditySettings) -> Invalidity | No
     if distance >= wanted:
         return None
     detail = (
-        f"{subject.pair(nearest)} {distance:.2f} Å apart, less than {settings.covalent_fraction:g} of the sum of "
-        f"their covalent radii ({wanted:.2f} Å)"
+        f"{subject.pair(nearest)} {distance:.2f} Å apart, less than {settings.covalent_fraction:g} of the sum "
+        f"of their covalent radii ({wanted:.2f} Å)"
     )
     return Invalidity(reason="too-close", detail=detail)
 
