@@ -121,7 +121,7 @@ def load_emt(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (
 
     loading.refuse_foreign_fields(spec)
     return CalculatorPotential(
-        EMT(), fidelity="emt", version=f"ase {ase_version}, EMT", elements=EMT_METALS, seconds_per_atom=0.02
+        EMT(), fidelity="emt", version=f"ase {ase_version}, EMT", elements=EMT_METALS, seconds_per_atom=0.03
     )
 
 

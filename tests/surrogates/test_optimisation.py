@@ -1,7 +1,10 @@
 """The optimiser on energies whose minima are known."""
 
+import itertools
+
 import numpy as np
 import pytest
+
 from surrogates.optimisation import LARGEST_DISPLACEMENT, LARGEST_STRAIN, MEMORY, initialise, step
 
 REFERENCE_CELL = np.array([[3.0, 0.2, 0.0], [0.0, 4.0, 0.1], [0.3, 0.0, 5.0]])
@@ -11,7 +14,8 @@ REFERENCE_POSITIONS = np.array([[0.1, 0.2, 0.3], [1.5, 2.0, 2.5]])
 def springs(positions, cell, *, stiffness=8.0, bulk=1.0):
     """Atoms on springs to places that move with the cell, and a cell that resists strain.
 
-    E = k/2 Σ|x - x0|² + V0 b/2 |F - 1|², with x the coordinates in the frame of the reference cell and F the gradient.
+    E = k/2 Σ|x - x0|² + V0 b/2 |F - 1|², with x the coordinates in the frame of the reference cell and F the
+    gradient.
     """
     gradient = np.linalg.solve(REFERENCE_CELL, cell).T
     volume = abs(np.linalg.det(cell))
@@ -20,7 +24,7 @@ def springs(positions, cell, *, stiffness=8.0, bulk=1.0):
     reference_volume = abs(np.linalg.det(REFERENCE_CELL))
     energy = stiffness / 2 * (away**2).sum() + reference_volume * bulk / 2 * (strain**2).sum()
     forces = -stiffness * np.linalg.solve(gradient.T, away.T).T
-    # dE/dF at fixed frame coordinates, turned into V σ = (dE/dF) F^T.
+    # dE/dF at fixed frame coordinates, turned into V S = (dE/dF) F^T.
     stress = reference_volume * bulk * strain @ gradient.T / volume
     return energy, forces, (stress + stress.T) / 2
 
@@ -60,7 +64,7 @@ def test_finds_the_minimum_of_springs(seed):
 def test_accepted_energies_never_rise_and_steps_are_limited():
     trace = descend(springs, *start(3, size=0.6))
     energies = [state.point.energy for state in trace]
-    assert all(later <= earlier + 1e-5 for earlier, later in zip(energies, energies[1:], strict=False))
+    assert all(later <= earlier + 1e-5 for earlier, later in itertools.pairwise(energies))
     for state in trace:
         assert np.linalg.norm(state.direction[:-3], axis=1).max() <= LARGEST_DISPLACEMENT + 1e-12
         assert np.abs(state.direction[-3:]).max() <= LARGEST_STRAIN * state.frame.scale + 1e-12
@@ -129,7 +133,7 @@ def test_noise_of_single_precision_does_not_stop_it():
 def test_atoms_alone_and_cell_alone_converge_too():
     cell_only = descend(springs, REFERENCE_POSITIONS * 1.05, REFERENCE_CELL * 1.05)
     assert cell_only[-1].point.energy == pytest.approx(0, abs=1e-9)
-    atoms_only = descend(springs, REFERENCE_POSITIONS + [[0.1, 0, 0], [0, -0.1, 0]], REFERENCE_CELL)
+    atoms_only = descend(springs, REFERENCE_POSITIONS + np.array([[0.1, 0, 0], [0, -0.1, 0]]), REFERENCE_CELL)
     assert atoms_only[-1].point.energy == pytest.approx(0, abs=1e-9)
 
 
@@ -143,6 +147,6 @@ def test_gradient_is_that_of_the_energy_in_its_own_coordinates():
     deformation = state.point.coordinates[-3:] / state.frame.scale
     symmetric = rng.normal(0, 1, (3, 3))
     towards[-3:] = (symmetric + symmetric.T) @ deformation
-    energies = [springs(*state.frame.geometry(state.point.coordinates + sign * 1e-5 * towards))[0] for sign in (1, -1)]
-    slope = (energies[0] - energies[1]) / 2e-5
+    ahead, behind = (state.point.coordinates + sign * 1e-5 * towards for sign in (1, -1))
+    slope = (springs(*state.frame.geometry(ahead))[0] - springs(*state.frame.geometry(behind))[0]) / 2e-5
     assert np.vdot(state.point.gradient, towards) == pytest.approx(slope, rel=1e-5, abs=1e-6)

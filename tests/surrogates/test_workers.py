@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from loop.errors import PotentialError
 from surrogates.workers import WorkerPool
 from tests.surrogates import worker_tasks
@@ -116,8 +117,7 @@ def test_what_the_user_must_mend_is_raised_and_loses_nothing_else(pool):
     assert eventually(lambda: pool._look(0.1) or pool._done)
     pool.submit("bad", worker_tasks.refuse, "weights are missing", timeout=PATIENCE)
     with pytest.raises(PotentialError, match="weights are missing"):
-        while True:
-            pool._look(1.0)
+        eventually(lambda: pool._look(1.0))
     assert [c.value for c in pool.completed(wait=0.0)] == [9]
     pool.submit("after", worker_tasks.square, 4, timeout=PATIENCE)
     assert collect(pool, 1)[0].value == 16
@@ -236,7 +236,8 @@ def test_closing_ends_every_process_and_the_pool_can_be_used_again(tmp_path):
 
 def test_workers_outlive_the_thread_that_asked_for_them():
     pool = WorkerPool(1)
-    thread = threading.Thread(target=pool.submit, args=("nap", worker_tasks.nap, 1.0, "alive"), kwargs={"timeout": PATIENCE})
+    task = ("nap", worker_tasks.nap, 1.0, "alive")
+    thread = threading.Thread(target=pool.submit, args=task, kwargs={"timeout": PATIENCE})
     thread.start()
     thread.join()
     time.sleep(0.3)
@@ -261,7 +262,8 @@ def test_torch_uses_one_thread(pool):
 
 
 def test_importing_the_pool_imports_nothing_heavy():
-    code = "import sys, surrogates.workers; print(sorted({'numpy', 'ase', 'pymatgen', 'torch', 'pydantic'} & set(sys.modules)))"
+    heavy = {"numpy", "ase", "pymatgen", "torch", "pydantic"}
+    code = f"import sys, surrogates.workers; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -283,7 +285,9 @@ PARENT = """
 def test_workers_end_with_their_parent(how, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)],
+        env=environment,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert eventually(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -301,7 +305,9 @@ def test_a_worker_whose_parent_is_gone_before_it_looks_ends_by_itself():
     ours, theirs = os.pipe()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     orphan = subprocess.Popen(
-        [sys.executable, "-m", "surrogates.worker_process", str(ours), str(2**22 + 1)], pass_fds=(ours,), env=environment
+        [sys.executable, "-m", "surrogates.worker_process", str(ours), str(2**22 + 1)],
+        pass_fds=(ours,),
+        env=environment,
     )
     try:
         assert orphan.wait(timeout=PATIENCE) == 1

@@ -39,7 +39,7 @@ def unpicklable():
 
 
 def chatter():
-    print("to standard output")
+    sys.stdout.write("to standard output")
     os.write(1, b"and around Python")
     return "done"
 
@@ -66,7 +66,8 @@ def die_once(marker, value):
 
 
 def threads():
-    return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {name: os.environ.get(name) for name in names}
 
 
 def torch_threads():
