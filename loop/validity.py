@@ -44,7 +44,7 @@ class ValiditySettings:
     largest_elongation: float = 20.0
     """Largest ratio of two edges of the reduced cell (measured: at most 12.5)."""
     charge_neutral: bool = False
-    """Whether the composition must be charge neutral in common oxidation states by SMACT (survey section 7.1)."""
+    """Whether the composition must be charge neutral by SMACT (survey section 7.1)."""
     exempt_alloys: bool = True
     """Whether compositions of metals alone pass as charge neutral. With the exemption SMACT passes 91 % of
     the Materials Project formulas named above, without it 70 %; mixed valence such as Fe3O4's it never
@@ -173,8 +173,8 @@ def _too_close(subject: _Subject, settings: ValiditySettings) -> Invalidity | No
     if distance >= wanted:
         return None
     detail = (
-        f"{subject.pair(nearest)} {distance:.2f} Å apart, less than {settings.covalent_fraction:g} of the sum "
-        f"of their covalent radii ({wanted:.2f} Å)"
+        f"{subject.pair(nearest)} {distance:.2f} Å apart, less than {settings.covalent_fraction:g} of the "
+        f"sum of their covalent radii ({wanted:.2f} Å)"
     )
     return Invalidity(reason="too-close", detail=detail)
 
