@@ -29,7 +29,7 @@ class RandomSymmetricOptions(Model):
     largest_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of proposals with as many elements as the space allows."""
     tries: PositiveInt = 500
-    """Draws in a row that may fail before sampling ends. A draw is a composition, a space group and an occupation."""
+    """Draws in a row that may fail before sampling ends: each a composition, a space group, an occupation."""
 
     @field_validator("space_groups", "packing_fraction")
     @classmethod

@@ -94,7 +94,7 @@ def test_stoichiometry_changes_one_atom_and_keeps_the_packing(parent, rng):
 
 
 def test_an_added_atom_finds_the_void():
-    """The largest hole of half-Heusler is its empty fourth sublattice, where Heusler has its second nickel."""
+    """The largest hole of half-Heusler is its empty fourth sublattice, the place of Heusler's second nickel."""
     parent, hole = HALF_HEUSLER.get_primitive_structure(), []
     for seed in range(60):
         child = operators.stoichiometry(parent, ["Ni"], rng=np.random.default_rng(seed))
@@ -146,8 +146,12 @@ def test_verified_leads_unverified_and_the_unstable_are_left_out():
 
 def test_the_population_holds_each_phase_once_and_few_of_one_formula():
     crystal = Crystal.from_structure(HALF_HEUSLER)
-    triclinic = Crystal.from_structure(operators.rattle(HALF_HEUSLER, deviation=0.2, rng=np.random.default_rng(0)))
-    members = [Member(f"{i}", crystal, 0.0005 * i) for i in range(4)] + [Member(f"t{i}", triclinic, 0.1 * i) for i in range(6)]
+    triclinic = Crystal.from_structure(
+        operators.rattle(HALF_HEUSLER, deviation=0.2, rng=np.random.default_rng(0))
+    )
+    members = [Member(f"{i}", crystal, 0.0005 * i) for i in range(4)] + [
+        Member(f"t{i}", triclinic, 0.1 * i) for i in range(6)
+    ]
     kept = best(members, size=10, per_formula=3)
     assert [m.candidate_id for m in kept] == ["0", "t0", "t1"]
     assert best(members, size=0, per_formula=3) == ()
@@ -190,14 +194,20 @@ def test_weights_turn_operations_off():
 def test_a_child_is_proposed_once():
     """Exchanging elements of one crystal has few children; once they are proposed none is left."""
     options = {"operations": {"heredity": 0, "mutation": 0, "stoichiometry": 0}, "tries": 40}
-    condition = Condition(space=Space(chemical_systems=("Ni-Sn-Ti",), number_of_elements=(3, 3), atoms=(3, 3)))
+    condition = Condition(
+        space=Space(chemical_systems=("Ni-Sn-Ti",), number_of_elements=(3, 3), atoms=(3, 3))
+    )
     rng = np.random.default_rng(0)
     fitted = Evolution(options).fit(RECORDS[:1], start=None, rng=rng)
     first = fitted.sample(20, condition=condition, rng=rng)
     assert 1 <= len(first) <= 6
     told = [
         Record(
-            candidate_id=f"0002-{i:04d}", iteration=2, generator="evolution", parents=p.parents, details=p.details,
+            candidate_id=f"0002-{i:04d}",
+            iteration=2,
+            generator="evolution",
+            parents=p.parents,
+            details=p.details,
             crystal=Crystal.from_structure(p.structure),
         )
         for i, p in enumerate(first)

@@ -20,18 +20,32 @@ def test_loads_by_name(name):
 
 
 def test_unknown_name_lists_what_there_is():
-    with pytest.raises(GeneratorError, match="'prototype' is not registered; did you mean 'prototypes'.*evolution"):
+    with pytest.raises(
+        GeneratorError, match=r"'prototype' is not registered; did you mean 'prototypes'\?.*evolution"
+    ):
         load_generator("prototype", {})
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("prototypes", {"exploraton": 0.2}, "generators.prototypes.options.exploraton: unknown option; did you mean 'exploration'"),
+        (
+            "prototypes",
+            {"exploraton": 0.2},
+            "generators.prototypes.options.exploraton: unknown option; did you mean 'exploration'",
+        ),
         ("prototypes", {"largest_share": 1.5}, "generators.prototypes.options.largest_share: found 1.5"),
         ("evolution", {"operations": {"heredty": 1}}, "generators.evolution.options.operations.heredty"),
-        ("evolution", {"operations": {"heredity": 0, "mutation": 0, "permutation": 0}}, "give at least one of them a weight"),
-        ("random_symmetric", {"space_groups": [5, 3]}, "generators.random_symmetric.options.space_groups: found"),
+        (
+            "evolution",
+            {"operations": {"heredity": 0, "mutation": 0, "permutation": 0}},
+            "give at least one of them a weight",
+        ),
+        (
+            "random_symmetric",
+            {"space_groups": [5, 3]},
+            "generators.random_symmetric.options.space_groups: found",
+        ),
         ("random_symmetric", {"space_groups": [1, 231]}, "between 0 and 230"),
         ("random_symmetric", {"packing_fraction": [0.5, 1.2]}, "between 0 and 1"),
         ("substitution", {"temperature": 0}, "generators.substitution.options.temperature: found 0"),
@@ -49,6 +63,7 @@ def test_loading_reads_no_files(tmp_path):
 
 
 def test_registry_imports_nothing_heavy():
-    code = "import sys, generators.registry; print([m for m in ('torch', 'pyxtal', 'prefect', 'botorch') if m in sys.modules])"
+    heavy = ("torch", "pyxtal", "prefect", "botorch")
+    code = f"import sys, generators.registry; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

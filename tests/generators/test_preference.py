@@ -23,7 +23,13 @@ CRYSTAL = Crystal(
 
 def record(**known):
     return Record(
-        candidate_id="0001-0001", iteration=1, generator="prototypes", parents=(), details={}, crystal=CRYSTAL, **known
+        candidate_id="0001-0001",
+        iteration=1,
+        generator="prototypes",
+        parents=(),
+        details={},
+        crystal=CRYSTAL,
+        **known,
     )
 
 
@@ -49,8 +55,10 @@ def test_posterior_is_that_of_coin_tosses():
     a, b = Preference().updated(outcomes).posterior(["coin", "other"], prior_means=[0.5, 0.25], strength=2.0)
     assert (a[0], b[0]) == (8.0, 4.0)
     assert (a[1], b[1]) == (0.5, 1.5)
-    draws = Preference().updated(outcomes).draw(
-        ["coin"] * 4000, prior_means=[0.5] * 4000, strength=2.0, rng=np.random.default_rng(0)
+    draws = (
+        Preference()
+        .updated(outcomes)
+        .draw(["coin"] * 4000, prior_means=[0.5] * 4000, strength=2.0, rng=np.random.default_rng(0))
     )
     assert stats.kstest(draws, stats.beta(8, 4).cdf).pvalue > 0.01
 
@@ -75,7 +83,12 @@ def test_known_payoffs_are_superseded_by_known_ones_only():
     assert first.outcomes["x"].payoff == 0.4
 
 
-@given(st.dictionaries(st.text(max_size=5), st.tuples(st.lists(st.sampled_from("abc"), unique=True), st.none() | st.floats(0, 1))))
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.tuples(st.lists(st.sampled_from("abc"), unique=True), st.none() | st.floats(0, 1)),
+    )
+)
 def test_state_and_back(entries):
     preference = Preference({key: Outcome(tuple(arms), value) for key, (arms, value) in entries.items()})
     state = json.loads(json.dumps(preference.state(), sort_keys=True))

@@ -49,7 +49,12 @@ def test_the_space_is_walked_to_its_end_without_repeats():
         if len(proposals) < 25:
             break
     assert max(seen.values()) == 1
-    assert generator.fit(records, start=None, rng=np.random.default_rng(0)).sample(5, condition=TERNARY, rng=np.random.default_rng(9)) == []
+    assert (
+        generator.fit(records, start=None, rng=np.random.default_rng(0)).sample(
+            5, condition=TERNARY, rng=np.random.default_rng(9)
+        )
+        == []
+    )
     fitting = [t for t in prototypes() if t.number_of_elements == 3 and 2 <= t.number_of_atoms <= 4]
     everything = sum(len(list(t.assignments(("Ni", "Sn", "Ti")))) for t in fitting)
     assert 0.9 * everything <= len(seen) <= everything
@@ -81,7 +86,10 @@ def test_prototypes_that_paid_off_lead_the_next_iteration():
     rng = np.random.default_rng(0)
     everything = Prototypes({}).sample(500, condition=first, rng=rng)
     records = as_records(everything, energy=lambda p: 0.0 if p.details["prototype"] == paying else 1.0)
-    base, fitted = Prototypes({"exploration": 0.0}), Prototypes({"exploration": 0.0}).fit(records, start=None, rng=rng)
+    base, fitted = (
+        Prototypes({"exploration": 0.0}),
+        Prototypes({"exploration": 0.0}).fit(records, start=None, rng=rng),
+    )
     count = Counter()
     for seed in range(10):
         for name, generator in (("base", base), ("fitted", fitted)):
@@ -111,7 +119,11 @@ def test_share_of_the_largest_systems():
     [
         ({"chemical_systems": ("Ni-Sn-Ti",), "atoms": (200, 300)}, None, "widen space.atoms"),
         ({"chemical_systems": ("Ni-Sn-Ti",)}, {"Ni": 11, "Ti": 1}, "ask for another composition"),
-        ({"chemical_systems": ("Ni-Sn-Ti",)}, {"Fe": 1, "Ti": 1}, "lies outside the space: Fe-Ti lies in none"),
+        (
+            {"chemical_systems": ("Ni-Sn-Ti",)},
+            {"Fe": 1, "Ti": 1},
+            "lies outside the space: Fe-Ti lies in none",
+        ),
     ],
 )
 def test_conditions_that_no_prototype_meets(space, composition, message):

@@ -18,6 +18,7 @@ from loop.spec import Space
 NICKEL_TIN_TITANIUM = Condition(space=Space(chemical_systems=("Ni-Sn-Ti",), atoms=(2, 12)))
 
 
+@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 @pytest.mark.parametrize("number", [2, 5, 15, 62, 88, 123, 148, 166, 194, 206, 216, 225, 227])
 def test_orbits_have_the_symmetry_of_the_group(number):
     """spglib finds every operation of the group in a crystal with atoms on its general position."""
@@ -48,7 +49,9 @@ def test_cell_holds_the_composition_and_volume_asked_for():
             continue
         found += 1
         cells = space_group(number).cells
-        assert {e.symbol: n for e, n in structure.composition.items()} == {s: n * cells for s, n in counts.items()}
+        assert {e.symbol: n for e, n in structure.composition.items()} == {
+            s: n * cells for s, n in counts.items()
+        }
         assert structure.volume / len(structure) == pytest.approx(11.0, rel=1e-6)
     assert found > 20
 
@@ -69,7 +72,9 @@ def test_options_narrow_the_draw():
 
 def test_gives_up_by_count_where_nothing_fits():
     """Three atoms of three elements have no place in a group whose smallest orbit has two sites per cell."""
-    condition = Condition(space=Space(chemical_systems=("Ni-Sn-Ti",)), composition={"Ni": 1, "Sn": 1, "Ti": 1})
+    condition = Condition(
+        space=Space(chemical_systems=("Ni-Sn-Ti",)), composition={"Ni": 1, "Sn": 1, "Ti": 1}
+    )
     generator = RandomSymmetric({"space_groups": [14, 14], "tries": 20})
     assert generator.sample(3, condition=condition, rng=np.random.default_rng(0)) == []
 
