@@ -37,8 +37,8 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         """Evaluate; called by ASE.
 
         Raises:
-            CalculationFailedError: the potential does not know an element, refuses the structure, or gives numbers
-                that are not finite.
+            CalculationFailedError: the potential does not know an element, refuses the structure, or gives
+                numbers that are not finite.
             PotentialError: the potential cannot be used at all.
         """
         super().calculate(atoms, list(properties), list(system_changes))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flows.verification.dispatch import Dispatcher, Ended
 from flows.verification.failures import STAGE
+from flows.verification.quiet import known_warnings_ignored
 from flows.verification.request import (
     RESULT_FILE,
     Request,
@@ -151,7 +152,8 @@ class FlowVerifier(ABC):
     def _request(self, crystal: Crystal, *, request_id: str) -> Request:
         from monty.json import MontyEncoder
 
-        flow = json.loads(json.dumps(self.flow(crystal), cls=MontyEncoder))
+        with known_warnings_ignored():
+            flow = json.loads(json.dumps(self.flow(crystal), cls=MontyEncoder))
         return Request(
             request_id=request_id, level=self._level.name, crystal=crystal, identity=self._identity, flow=flow
         )

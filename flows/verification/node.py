@@ -20,12 +20,12 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from flows.verification.failures import CalculationFailedError, failure_of
+from flows.verification.quiet import known_warnings_ignored
 from flows.verification.request import REQUEST_FILE, Request, read_request, read_result, write_result
 from flows.verification.verifier import VerificationResult
 from loop.crystal import Crystal
@@ -35,19 +35,13 @@ LOCK_FILE: Final = "lock"
 TRACEBACK_FILE: Final = "traceback.txt"
 SCRATCH_PREFIX: Final = "scratch-"
 
-_KNOWN_WARNINGS: Final = (
-    "Initial magnetic moments will not be considered",  # atomate2, of any structure
-    "Only FixAtoms and FixCartesian is supported",  # pymatgen, of FixSymmetry
-    "cd is deprecated",  # jobflow's own use of monty
-)
-
 
 def run_request(folder: Path) -> None:
     """Settle the request in a folder, unless it is settled already.
 
     Raises:
         VerificationError: the folder holds no whole request.
-        PotentialError: the potential cannot be used at all, for this crystal or any other; nothing is settled.
+        PotentialError: the potential cannot be used at all, for any crystal; nothing is settled.
         OSError: the result could not be written.
     """
     folder = Path(folder).resolve()
@@ -70,7 +64,7 @@ def run_request(folder: Path) -> None:
 
 
 def _settle(request: Request, *, folder: Path) -> VerificationResult:
-    """Run the flow and take its answer; what it raises is the result, unless no other crystal would fare better."""
+    """Run the flow and take its answer; what it raises is the result, unless no crystal would fare better."""
     from jobflow import CURRENT_JOB
 
     CURRENT_JOB.reset()
@@ -132,9 +126,7 @@ def _run_flow(flow: Mapping[str, Any], *, scratch: Path) -> dict[str, Any]:
     from monty.json import MontyDecoder
 
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    with warnings.catch_warnings():
-        for message in _KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with known_warnings_ignored():
         decoded = MontyDecoder().process_decoded(dict(flow))
         run_locally(
             decoded,

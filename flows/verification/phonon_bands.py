@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-STORED_NUMBERS: Final = 2500
-"""Frequencies kept for a plot: under 20 kB of JSON."""
+STORED_CHARACTERS: Final = 16_000
+"""Of the bands kept for a plot, as JSON."""
+CHARACTERS: Final = 8
+"""Of one frequency or distance, as JSON."""
 GAMMA: Final = 1e-6
 """Wave vectors shorter than this are Γ, 1/Å."""
 
@@ -146,7 +148,7 @@ def distances_from_gamma(q_points: Floats, *, cell: Floats) -> Floats:
 def compact_bands(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """Bands as JSON values small enough for a ledger: ends, `distances` (1/Å), `frequencies` (THz)."""
     modes = segments[0].frequencies.shape[1]
-    points = max(STORED_NUMBERS // modes, 2 * len(segments))
+    points = max(STORED_CHARACTERS // (CHARACTERS * (modes + 1) + 2), 2 * len(segments))
     total = sum(s.distances[-1] for s in segments)
     stored = []
     for segment in segments:
@@ -173,22 +175,20 @@ def thermal_properties(
     from ase.units import J, kB, kJ, mol
 
     _mesh(phonon, cell=np.asarray(phonon.primitive.cell), q_spacing=q_spacing)
-    phonon.run_thermal_properties(temperatures=list(temperatures), exclude_gamma_acoustic=True)
-    found = phonon.get_thermal_properties_dict()
+    found = phonon.run_thermal_properties(temperatures=list(temperatures), exclude_gamma_acoustic=True)
     atoms = len(phonon.primitive)
     return {
         "temperatures": [float(t) for t in temperatures],
-        "free_energy": [round(float(x) * kJ / mol / atoms, 6) for x in found["free_energy"]],
-        "heat_capacity": [round(float(x) * J / mol / kB / atoms, 4) for x in found["heat_capacity"]],
+        "free_energy": [round(float(x) * kJ / mol / atoms, 6) for x in found.free_energy],
+        "heat_capacity": [round(float(x) * J / mol / kB / atoms, 4) for x in found.heat_capacity],
     }
 
 
 def _mesh(phonon: Phonopy, *, cell: Floats, q_spacing: float) -> tuple[Floats, Floats]:
     """Irreducible wave vectors of a mesh centred on Γ, and their frequencies (THz)."""
     divisions = np.maximum(np.ceil(np.linalg.norm(np.linalg.inv(cell), axis=0) / q_spacing), 1).astype(int)
-    phonon.run_mesh(divisions.tolist(), is_gamma_center=True)
-    found = phonon.get_mesh_dict()
-    return np.asarray(found["qpoints"]), np.asarray(found["frequencies"])
+    mesh = phonon.run_mesh(divisions.tolist(), is_gamma_center=True)
+    return np.asarray(mesh.qpoints), np.asarray(mesh.frequencies)
 
 
 def _commensurate_points(phonon: Phonopy) -> Floats:

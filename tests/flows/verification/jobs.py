@@ -16,7 +16,7 @@ def broken(message):
 def answer(crystal, energy, litter=0):
     for number in range(litter):
         Path(f"displacement-{number}").write_bytes(b"0" * 100_000)
-    return {"crystal": crystal, "energy_per_atom": energy, "properties": {"where": str(Path.cwd())}}
+    return {"crystal": crystal, "energy_per_atom": float(energy), "properties": {"where": str(Path.cwd())}}
 
 
 @job(name="next")

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.verification.sealed import digest, read_sealed, write_sealed
@@ -13,10 +13,11 @@ JSON = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
+    max_leaves=5,
 )
 
 
+@settings(max_examples=25)
 @given(content=st.dictionaries(st.text(), JSON))
 def test_reads_what_was_written(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "sealed.json"
@@ -24,6 +25,7 @@ def test_reads_what_was_written(tmp_path_factory, content):
     assert read_sealed(path) == content
 
 
+@settings(max_examples=25)
 @given(first=st.dictionaries(st.text(), JSON), second=st.dictionaries(st.text(), JSON))
 def test_digest_tells_contents_apart_and_ignores_the_order_of_keys(first, second):
     reordered = dict(reversed(list(first.items())))

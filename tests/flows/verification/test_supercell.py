@@ -40,7 +40,7 @@ def test_no_atom_is_nearer_to_its_image(crystal, min_length):
 
 @pytest.mark.parametrize("crystal", CRYSTALS, ids=NAMES)
 def test_the_point_group_is_kept(crystal):
-    """Every rotation of the crystal maps the supercell's lattice onto itself: no displacement is computed twice."""
+    """Every rotation of the crystal maps the supercell onto itself: no displacement is computed twice."""
     import moyopy
     from moyopy.interface import MoyoAdapter
 
