@@ -146,7 +146,7 @@ def explained(url: URL) -> Iterator[None]:
 
 def _explain(url: URL, error: DBAPIError) -> str:
     if isinstance(error.orig, sqlite3.Error):
-        return _explain_sqlite(Path(str(url.database)), error.orig)
+        return _explain_sqlite(Path(str(url.database).removeprefix("file:")), error.orig)
     return _explain_postgresql(url, error)
 
 
