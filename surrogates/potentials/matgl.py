@@ -99,6 +99,10 @@ class MatGLPotential:
         return evaluation
 
     def _pass(self, structures: list[Atoms]) -> tuple[Any, Any, Any]:
+        with loading.quiet():
+            return self._quiet_pass(structures)
+
+    def _quiet_pass(self, structures: list[Atoms]) -> tuple[Any, Any, Any]:
         import torch
         from torch_geometric.data import Batch as GraphBatch  # type: ignore[import-untyped]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
@@ -60,7 +61,7 @@ class SevenNetPotential:
 
             try:
                 model = SevenNetCheckpoint(self._checkpoint).build_model()
-            except (KeyError, RuntimeError, ValueError, EOFError, OSError) as error:
+            except (KeyError, RuntimeError, ValueError, EOFError, OSError, UnpicklingError) as error:
                 raise PotentialError(
                     f"potential 'sevennet': {self._checkpoint} is not a SevenNet checkpoint ({error})"
                 ) from error
