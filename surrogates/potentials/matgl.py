@@ -55,28 +55,23 @@ class MatGLPotential:
                 raise PotentialError(
                     f"potential 'matgl': the model in {self._folder} cannot be read ({cause})"
                 ) from error
-        # A loaded potential is in training mode, where it would keep the graph of its own gradient.
-        potential.eval()
-        converter = Atoms2Graph(potential.model.element_types, potential.model.cutoff)
+            # A loaded potential is in training mode, where it would keep the graph of its own gradient.
+            potential.eval()
+            converter = Atoms2Graph(potential.model.element_types, potential.model.cutoff)
+            if {"Mg", "O"} <= self.elements:
+                self._check_magnesium_oxide(potential, converter)
         return potential, converter
 
-    @cached_property
-    def _is_sane(self) -> bool:
-        """Whether MgO comes out as MgO: weights of an older matgl load silently and give wrong energies."""
-        if not {"Mg", "O"} <= self.elements:
-            return True
-        oxide = bulk("MgO", "rocksalt", a=MGO_LATTICE_PARAMETER)
-        energy, _, stress = self._pass([oxide])
-        per_atom, pressure = float(energy[0]) / 2, float(np.trace(stress[0]) / 3 / GPa)
+    def _check_magnesium_oxide(self, potential: Any, converter: Any) -> None:
+        """Refuse weights of an older matgl, which load silently and give wrong energies."""
+        energy, _, stress = _pass(potential, converter, [bulk("MgO", "rocksalt", a=MGO_LATTICE_PARAMETER)])
+        per_atom, pressure = float(energy[0]) / 2, -float(np.trace(stress[0]) / 3 / GPa)
         if not (MGO_ENERGY[0] < per_atom < MGO_ENERGY[1] and abs(pressure) < MGO_PRESSURE):
             raise PotentialError(
-                f"potential 'matgl': the weights in {self._folder} give rock-salt MgO {per_atom:.2f} "
-                f"eV/atom under {pressure:.1f} GPa "
-                f"(expected {MGO_ENERGY[0]:.0f} to {MGO_ENERGY[1]:.0f} eV/atom and no pressure); they "
-                "were probably saved by "
-                "an older matgl: download the model again"
+                f"potential 'matgl': the weights in {self._folder} give rock-salt MgO {per_atom:.2f} eV/atom "
+                f"under {pressure:.1f} GPa (expected {MGO_ENERGY[0]:.0f} to {MGO_ENERGY[1]:.0f} eV/atom and "
+                "no pressure); they were probably saved by an older matgl: download the model again"
             )
-        return True
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Energy, forces and stress of every structure of the batch.
@@ -86,39 +81,17 @@ class MatGLPotential:
                 not sane.
         """
         loading.check_elements(batch.atomic_numbers, known=self.elements, fidelity=self.fidelity)
-        _ = self._is_sane
-        atoms = batch.atoms()
-        evaluation = loading.refusal(
-            batch, loading.isolated(batch, cutoff=float(self._model[0].model.cutoff))
-        )
-        for chunk in loading.passes(batch, refused=evaluation.refused):
-            energy, forces, stress = self._pass([atoms[i] for i in chunk])
-            evaluation.energy[chunk] = energy
-            evaluation.forces[np.isin(batch.structure, chunk)] = forces
-            evaluation.stress[chunk] = stress
-        return evaluation
-
-    def _pass(self, structures: list[Atoms]) -> tuple[Any, Any, Any]:
-        with loading.quiet():
-            return self._quiet_pass(structures)
-
-    def _quiet_pass(self, structures: list[Atoms]) -> tuple[Any, Any, Any]:
-        import torch
-        from torch_geometric.data import Batch as GraphBatch  # type: ignore[import-untyped]
-
         potential, converter = self._model
-        graphs, lattices, states = zip(*(converter.get_graph(atoms) for atoms in structures), strict=True)
-        energy, forces, stress, *_ = potential(
-            GraphBatch.from_data_list(list(graphs)),
-            torch.cat([lattice.reshape(1, 3, 3) for lattice in lattices]),
-            torch.as_tensor(np.stack(states)),
-        )
-        in_gpa = stress.detach().double().numpy().reshape(-1, 3, 3)
-        return (
-            energy.detach().double().numpy().reshape(-1),
-            forces.detach().double().numpy(),
-            (in_gpa + in_gpa.transpose(0, 2, 1)) / 2 * GPa,
-        )
+        atoms = batch.atoms()
+        refused = loading.isolated(batch, cutoff=float(potential.model.cutoff))
+        evaluation = loading.refusal(batch, refused)
+        with loading.quiet():
+            for chunk in loading.passes(batch, refused=refused):
+                energy, forces, stress = _pass(potential, converter, [atoms[i] for i in chunk])
+                evaluation.energy[chunk] = energy
+                evaluation.forces[np.isin(batch.structure, chunk)] = forces
+                evaluation.stress[chunk] = stress
+        return evaluation
 
 
 def load(spec: PotentialSpec, *, base: Path) -> Potential:
@@ -131,23 +104,22 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:
     loading.refuse_foreign_fields(spec, model=True)
     if spec.model is None:
         raise PotentialError(
-            "potential 'matgl': model is missing; give a folder that holds model.pt, state.pt and "
-            "model.json, "
+            f"potential 'matgl': model is missing; give a folder that holds {', '.join(MODEL_FILES)}, "
             "or a hub name such as TensorNet-PES-MatPES-PBE-2025.2"
         )
     loading.package_version("matgl")
     folder = base / Path(spec.model).expanduser()
-    if folder.is_dir():
-        missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
-        if missing:
-            raise PotentialError(
-                f"potential 'matgl': {folder} lacks {', '.join(missing)}; a matgl model folder holds "
-                f"{', '.join(MODEL_FILES)}"
-            )
-    else:
+    if not folder.is_dir():
         folder = fetch_from_hub(spec.model, looked_at=folder)
-    name = folder.resolve().name if (base / spec.model).is_dir() else spec.model.rpartition("/")[2]
-    return MatGLPotential(folder, name=name, elements=_elements(folder))
+        name = spec.model.rpartition("/")[2]
+        return MatGLPotential(folder, name=name, elements=_elements(folder))
+    missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
+    if missing:
+        raise PotentialError(
+            f"potential 'matgl': {folder} lacks {', '.join(missing)}; "
+            f"a matgl model folder holds {', '.join(MODEL_FILES)}"
+        )
+    return MatGLPotential(folder, name=folder.resolve().name, elements=_elements(folder))
 
 
 def _elements(folder: Path) -> frozenset[str]:
@@ -166,3 +138,22 @@ def _elements(folder: Path) -> frozenset[str]:
         raise PotentialError(
             f"potential 'matgl': {folder / 'model.json'} is not a matgl model description ({error!r})"
         ) from error
+
+
+def _pass(potential: Any, converter: Any, structures: list[Atoms]) -> tuple[Any, Any, Any]:
+    """Energies (eV), forces (eV/Å) and stresses (eV/Å3) of structures that go through the model together."""
+    import torch
+    from torch_geometric.data import Batch as GraphBatch  # type: ignore[import-untyped]
+
+    graphs, lattices, states = zip(*(converter.get_graph(atoms) for atoms in structures), strict=True)
+    energy, forces, stress, *_ = potential(
+        GraphBatch.from_data_list(list(graphs)),
+        torch.cat([lattice.reshape(1, 3, 3) for lattice in lattices]),
+        torch.as_tensor(np.stack(states)),
+    )
+    in_gpa = stress.detach().double().numpy().reshape(-1, 3, 3)
+    return (
+        energy.detach().double().numpy().reshape(-1),
+        forces.detach().double().numpy(),
+        (in_gpa + in_gpa.transpose(0, 2, 1)) / 2 * GPa,
+    )
