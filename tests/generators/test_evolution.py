@@ -94,7 +94,7 @@ def test_stoichiometry_changes_one_atom_and_keeps_the_packing(parent, rng):
 
 
 def test_an_added_atom_finds_the_void():
-    """The largest hole of half-Heusler is its empty fourth sublattice, the place of Heusler's second nickel."""
+    """The largest hole of half-Heusler is its empty fourth sublattice, where Heusler has more nickel."""
     parent, hole = HALF_HEUSLER.get_primitive_structure(), []
     for seed in range(60):
         child = operators.stoichiometry(parent, ["Ni"], rng=np.random.default_rng(seed))

@@ -60,7 +60,7 @@ def test_it_is_registered_and_its_options_are_checked(package):
 
 
 def test_its_layers_are_close_packed(package):
-    """Away from the seam of the stack every atom has the twelve neighbours of close packing, all at one distance."""
+    """Away from the seam of the stack every atom has twelve neighbours, all at one distance."""
     from my_package.layers import stack
 
     structure = stack(["Ni"] * 8, np.random.default_rng(0))

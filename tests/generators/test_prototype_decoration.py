@@ -71,6 +71,17 @@ def test_known_ternaries_are_among_them():
     assert any(matcher.fit(p.structure, full) for p in proposals)
 
 
+def test_known_ternaries_come_early():
+    """Before anything is learned, both are mostly among the first 60 of some 940 decorations."""
+    condition = Condition(space=Space(chemical_systems=("Ni-Sn-Ti",)))
+    wanted = {"ABC_cF12_216_b_c_a-001:Sn-Ni-Ti", "AB2C_cF16_225_a_c_b-001:Sn-Ni-Ti"}
+    both = 0
+    for seed in range(10):
+        proposals = Prototypes({}).sample(60, condition=condition, rng=np.random.default_rng(seed))
+        both += wanted <= {key(p) for p in proposals}
+    assert both >= 6
+
+
 def test_simple_types_are_expected_to_pay_more():
     by_name = {t.mineral: prior_payoff(t) for t in prototypes()}
     assert by_name["half-Heusler"] > by_name["Chalcopyrite"]
