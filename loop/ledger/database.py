@@ -165,7 +165,7 @@ def _explain_sqlite(file: Path, error: sqlite3.Error) -> str:
 
 
 _SQLITE_ERRORS: Final = {
-    "SQLITE_FULL": "the disk is full ({error}); free space under {folder} and resume, what was written is kept",
+    "SQLITE_FULL": "the disk is full ({error}); free space under {folder} and resume, nothing was lost",
     "SQLITE_READONLY": "the file or its folder is read-only ({error}); make {folder} writable, or copy it",
     "SQLITE_CANTOPEN": "the file cannot be opened or created ({error}); make {folder} readable and writable",
     "SQLITE_CORRUPT": "the file is damaged ({error}); restore it from a backup, or save what can be read: "
@@ -188,7 +188,7 @@ _POSTGRESQL_STATES: Final = {
     "28000": "the server does not let this user in; see the server's pg_hba.conf",
     "3D000": "the database does not exist; create it (createdb)",
     "42501": "this user may not write here; grant it the database (GRANT ALL ON DATABASE … / SCHEMA public)",
-    "53100": "the server's disk is full; free space there and resume: what was written before is kept",
+    "53100": "the server's disk is full; free space there and resume, nothing was lost",
     "53300": "the server has no connection left; raise max_connections or end other clients",
     "25006": "the server is read-only (a standby?); give the URL of the primary",
 }

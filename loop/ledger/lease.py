@@ -116,8 +116,8 @@ def acquire(connection: Connection, campaign_id: str, *, take_over: bool) -> Lea
         here = held.host == socket.gethostname()
         life = "is alive" if here else "may be alive, which cannot be seen from here"
         raise LedgerError(
-            f"campaign {campaign_id}: driven by {Owner.of(held)} since {_when(held)}, which {life}; wait until "
-            "it is done, end it, or take the campaign from it with `motherlode resume --take-over`"
+            f"campaign {campaign_id}: driven by {Owner.of(held)} since {_when(held)}, which {life}; wait "
+            "until it is done, end it, or take the campaign from it with `motherlode resume --take-over`"
         )
     lease = _next(held, campaign_id, released=False)
     insert(connection, [lease])

@@ -298,8 +298,8 @@ class Ledger:
             return CampaignSpec.model_validate(revisions[-1].spec)
         except ValidationError as error:
             raise LedgerError(
-                f"{self.url}: the file of campaign {campaign_id}, revision {revisions[-1].revision}, cannot be "
-                f"read by this version of Motherlode ({error}); use the version that wrote it"
+                f"{self.url}: the file of campaign {campaign_id}, revision {revisions[-1].revision}, cannot "
+                f"be read by this version of Motherlode ({error}); use the version that wrote it"
             ) from error
 
     @contextmanager

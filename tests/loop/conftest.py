@@ -61,7 +61,7 @@ def postgresql_ledger(postgresql_shared: str) -> Iterator[str]:
     yield postgresql_shared
     engine = create_engine(postgresql_shared)
     with engine.begin() as connection:
-        # A superuser's way around the triggers that refuse TRUNCATE; setting up a database per test takes a second.
+        # A superuser's way around the triggers that refuse TRUNCATE; a database per test would take a second.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text(f"TRUNCATE {', '.join(Row.metadata.tables)}"))
     engine.dispose()

@@ -41,10 +41,14 @@ def stored_crystal(number: int) -> CrystalRow:
 
 
 def campaign(campaign_id: str, *, revision: int = 1, spec: dict | None = None) -> Campaign:
-    return Campaign(id=campaign_id, revision=revision, name=campaign_id, spec=spec or {}, versions={"motherlode": "0"})
+    return Campaign(
+        id=campaign_id, revision=revision, name=campaign_id, spec=spec or {}, versions={"motherlode": "0"}
+    )
 
 
-def candidate(campaign_id: str, number: int, *, iteration: int = 1, crystal_key: str | None = None) -> Candidate:
+def candidate(
+    campaign_id: str, number: int, *, iteration: int = 1, crystal_key: str | None = None
+) -> Candidate:
     return Candidate(
         campaign_id=campaign_id,
         id=f"{iteration:04}-{number:04}",
@@ -85,7 +89,9 @@ def calculation(
     )
 
 
-def cost(campaign_id: str, key: str, *, amount: float, currency: str = "cpu_seconds", kind: str = "settled") -> Cost:
+def cost(
+    campaign_id: str, key: str, *, amount: float, currency: str = "cpu_seconds", kind: str = "settled"
+) -> Cost:
     return Cost(
         campaign_id=campaign_id,
         calculation_key=key,
@@ -98,7 +104,13 @@ def cost(campaign_id: str, key: str, *, amount: float, currency: str = "cpu_seco
 
 
 def verdict(
-    campaign_id: str, candidate_id: str, key: str, *, energy: float = 0.0, number: int = 1, fidelity: str = SCREENING
+    campaign_id: str,
+    candidate_id: str,
+    key: str,
+    *,
+    energy: float = 0.0,
+    number: int = 1,
+    fidelity: str = SCREENING,
 ) -> Verdict:
     return Verdict(
         campaign_id=campaign_id,
@@ -140,10 +152,14 @@ def reference_set(campaign_id: str, version: str, *, iteration: int = 0, phases:
 
 
 def reference_phase(campaign_id: str, version: str, name: str, key: str) -> ReferencePhaseRow:
-    return ReferencePhaseRow(campaign_id=campaign_id, reference_version=version, name=name, calculation_key=key)
+    return ReferencePhaseRow(
+        campaign_id=campaign_id, reference_version=version, name=name, calculation_key=key
+    )
 
 
-def decision(campaign_id: str, candidate_id: str, *, iteration: int = 1, role: str = "chosen", rank: int = 1) -> Decision:
+def decision(
+    campaign_id: str, candidate_id: str, *, iteration: int = 1, role: str = "chosen", rank: int = 1
+) -> Decision:
     return Decision(
         campaign_id=campaign_id,
         iteration=iteration,
@@ -160,7 +176,13 @@ def decision(campaign_id: str, candidate_id: str, *, iteration: int = 1, role: s
 
 
 def verification(
-    campaign_id: str, candidate_id: str, key: str, *, level: str = LEVEL, stable: bool | None = None, iteration: int = 1
+    campaign_id: str,
+    candidate_id: str,
+    key: str,
+    *,
+    level: str = LEVEL,
+    stable: bool | None = None,
+    iteration: int = 1,
 ) -> Verification:
     return Verification(
         campaign_id=campaign_id,
@@ -176,13 +198,23 @@ def verification(
 
 def rejection(campaign_id: str, candidate_id: str) -> Rejection:
     return Rejection(
-        campaign_id=campaign_id, candidate_id=candidate_id, iteration=1, stage="propose", reason="duplicate", detail="-"
+        campaign_id=campaign_id,
+        candidate_id=candidate_id,
+        iteration=1,
+        stage="propose",
+        reason="duplicate",
+        detail="-",
     )
 
 
 def failure(campaign_id: str, subject: str, *, iteration: int = 1, stage: str = "relax") -> FailureRow:
     return FailureRow(
-        campaign_id=campaign_id, subject=subject, stage=stage, iteration=iteration, reason="timeout", detail="600 s"
+        campaign_id=campaign_id,
+        subject=subject,
+        stage=stage,
+        iteration=iteration,
+        reason="timeout",
+        detail="600 s",
     )
 
 

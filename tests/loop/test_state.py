@@ -2,12 +2,12 @@
 
 import random
 
-import ledger_rows as make
 import pytest
 
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Attempt, Lease, Row
 from loop.state import CampaignState
+from tests.loop import ledger_rows as make
 
 
 def folded(*rows: Row) -> CampaignState:
@@ -101,7 +101,10 @@ class TestMoney:
 
     def test_what_remains_is_neither_spent_nor_outstanding(self):
         state = folded(make.cost("c", "k", amount=4.0), make.cost("c", "l", amount=5.0, kind="declared"))
-        assert state.remaining({"cpu_seconds": 10.0, "verifications": 3.0}) == {"cpu_seconds": 1.0, "verifications": 3.0}
+        assert state.remaining({"cpu_seconds": 10.0, "verifications": 3.0}) == {
+            "cpu_seconds": 1.0,
+            "verifications": 3.0,
+        }
         assert state.remaining({"cpu_seconds": 8.0}) == {"cpu_seconds": -1.0}
 
 
@@ -118,7 +121,9 @@ class TestInForce:
         assert list(state.hulls[make.SCREENING]) == [1, 2]
 
     def test_the_latest_promoted_model_is(self):
-        state = folded(*(make.model_version("c", i, promoted=p) for i, p in ((1, True), (2, True), (3, False))))
+        state = folded(
+            *(make.model_version("c", i, promoted=p) for i, p in ((1, True), (2, True), (3, False)))
+        )
         assert state.promoted("generator", "prototypes").version == "v2"
         assert list(state.model_versions["generator", "prototypes"]) == [1, 2, 3]
         assert state.promoted("generator", "evolution") is None
@@ -127,7 +132,10 @@ class TestInForce:
         assert folded(make.model_version("c", 1, promoted=False)).promoted("generator", "prototypes") is None
 
     def test_the_latest_and_largest_reference_set_is(self):
-        sets = [make.reference_set("c", v, iteration=i, phases=n) for v, i, n in (("x", 0, 9), ("z", 1, 3), ("y", 1, 4))]
+        sets = [
+            make.reference_set("c", v, iteration=i, phases=n)
+            for v, i, n in (("x", 0, 9), ("z", 1, 3), ("y", 1, 4))
+        ]
         phases = [make.reference_phase("c", "y", name, "k") for name in ("CsCl", "Cs")]
         state = folded(*sets, *phases, make.calculation("k", start=0))
         assert state.reference_set(make.SCREENING).version == "y"
@@ -162,7 +170,11 @@ def test_decisions_and_verifications_come_in_order():
         make.verification("c", "0001-0001", "k"),
     )
     assert [row.candidate_id for row in state.decisions_of(1)] == ["0001-0003", "0001-0002", "0001-0001"]
-    assert [row.candidate_id for row in state.verifications_in_order()] == ["0001-0001", "0001-0003", "0001-0002"]
+    assert [row.candidate_id for row in state.verifications_in_order()] == [
+        "0001-0001",
+        "0001-0003",
+        "0001-0002",
+    ]
 
 
 class TestRecords:
@@ -177,7 +189,11 @@ class TestRecords:
     def test_a_bare_candidate(self):
         (record,) = self.records(self.candidate(), make.candidate("c", 1)).values()
         assert (record.candidate_id, record.crystal, record.relaxed) == ("0001-0000", make.crystal(0), None)
-        assert (record.screened_energy_above_hull, record.verified_energy_above_hull, record.failure) == (None, None, None)
+        assert (record.screened_energy_above_hull, record.verified_energy_above_hull, record.failure) == (
+            None,
+            None,
+            None,
+        )
         assert (record.details, record.parents, record.predictions) == ({"space_group": 221}, (), {})
 
     def test_a_screened_candidate_has_the_verdict_in_force(self):
@@ -192,7 +208,12 @@ class TestRecords:
         assert record.verified_energy_above_hull is None
 
     def test_a_relaxed_candidate_without_verdict_is_still_relaxed(self):
-        rows = [self.candidate(), make.calculation("k", start=0, end=2), make.cost("c", "k", amount=1.0), make.rejection("c", "0001-0000")]
+        rows = [
+            self.candidate(),
+            make.calculation("k", start=0, end=2),
+            make.cost("c", "k", amount=1.0),
+            make.rejection("c", "0001-0000"),
+        ]
         record = self.records(*rows)["0001-0000"]
         assert (record.relaxed, record.failure) == (make.crystal(2), "duplicate")
 
@@ -239,9 +260,15 @@ class TestLive:
         assert state == CampaignState.rebuild(ledger, "c")
 
     def test_it_hears_of_crystals_that_another_campaign_wrote(self, ledger: Ledger):
-        ledger.append(make.stored_crystal(0), make.stored_crystal(1), make.calculation("k", start=0, end=1), token=None)
+        ledger.append(
+            make.stored_crystal(0), make.stored_crystal(1), make.calculation("k", start=0, end=1), token=None
+        )
         state = CampaignState.live(ledger, "c")
-        ledger.append(make.candidate("c", 0, crystal_key=make.crystal(0).key), make.verdict("c", "0001-0000", "k"), token=None)
+        ledger.append(
+            make.candidate("c", 0, crystal_key=make.crystal(0).key),
+            make.verdict("c", "0001-0000", "k"),
+            token=None,
+        )
         ledger.append(make.calculation("k", start=0, end=1), token=None)
         assert state.judged(make.SCREENING)["0001-0000"].result_crystal_key in state.crystals
         assert state == CampaignState.rebuild(ledger, "c")

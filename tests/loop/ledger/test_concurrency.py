@@ -11,14 +11,14 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import ledger_rows as make
 import psutil
 import pytest
-import writers
 
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Attempt, Calculation, Candidate, Cost, CrystalRow, Lease
 from loop.state import CampaignState
+from tests.loop import ledger_rows as make
+from tests.loop.ledger import writers
 
 pytestmark = pytest.mark.slow
 WRITERS = 4
@@ -72,7 +72,9 @@ def test_writers_of_one_campaign_lose_nothing(ledger_url):
 def start(*arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, writers.__file__, *arguments]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_of_drivers_that_race_one_wins(ledger_url):
@@ -114,7 +116,10 @@ def test_what_the_ledger_said_is_kept_survives_sigkill(ledger_url, tmp_path):
             assert len(cut) <= 1
             for key in cut:
                 why = {"token": token, "purpose": "screening", "iteration": 1}
-                assert ledger.intend("c", key, declared={"cpu_seconds": 1.0}, **why).number == state.attempts[key] + 1
+                assert (
+                    ledger.intend("c", key, declared={"cpu_seconds": 1.0}, **why).number
+                    == state.attempts[key] + 1
+                )
                 number = int(key.removeprefix("k"))
                 ledger.settle(
                     make.calculation(key, start=number),

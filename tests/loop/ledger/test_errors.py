@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import ledger_rows as make
 import pytest
 from sqlalchemy import event, make_url, text
 
@@ -19,6 +18,7 @@ from loop.errors import LedgerError
 from loop.ledger.database import writing
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Candidate
+from tests.loop import ledger_rows as make
 
 
 @contextlib.contextmanager
@@ -53,7 +53,10 @@ def folder(sqlite_template) -> Iterator[Path]:
         ("", "the database URL cannot be read; give sqlite:///FILE or postgresql"),
         ("ledger.sqlite", "the database URL cannot be read"),
         ("postgresql://user@host:port/database", "the database URL cannot be read"),
-        ("mysql://user:secret@host/database", r"mysql://user:\*\*\*@host/database: .* cannot be kept in 'mysql'"),
+        (
+            "mysql://user:secret@host/database",
+            r"mysql://user:\*\*\*@host/database: .* cannot be kept in 'mysql'",
+        ),
         ("warp://host/database", "cannot be kept in 'warp'"),
         ("postgresql+asyncpg://host/database", r"cannot be kept in 'postgresql\+asyncpg'"),
         ("sqlite://", "a ledger in memory dies with its process; name a file, sqlite:///FILE"),
@@ -68,7 +71,9 @@ def test_urls_that_cannot_be_a_ledger(url, found):
         Ledger.open(url)
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:swordfish@[broken/db", "warp://u:swordfish@h/d", "swordfish"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:swordfish@[broken/db", "warp://u:swordfish@h/d", "swordfish"]
+)
 def test_a_password_is_never_shown(url):
     with pytest.raises(LedgerError) as error:
         Ledger.open(url)
@@ -77,7 +82,9 @@ def test_a_password_is_never_shown(url):
 
 def test_a_missing_driver_is_named_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(LedgerError, match=r"psycopg is not installed .*pip install 'motherlode\[postgresql\]'"):
+    with pytest.raises(
+        LedgerError, match=r"psycopg is not installed .*pip install 'motherlode\[postgresql\]'"
+    ):
         Ledger.open("postgresql://user@localhost/database")
 
 
@@ -85,7 +92,9 @@ class TestFiles:
     def test_a_file_that_is_no_database(self, tmp_path):
         path = tmp_path / "ledger.sqlite"
         path.write_text("name: tin\n" * 200, encoding="utf-8")
-        with pytest.raises(LedgerError, match="the file is no SQLite database .*SQLITE_NOTADB.*name another"):
+        with pytest.raises(
+            LedgerError, match=r"the file is no SQLite database .*SQLITE_NOTADB.*name another"
+        ):
             Ledger.open(f"sqlite:///{path}")
         assert path.read_text(encoding="utf-8").startswith("name: tin")
 
@@ -95,13 +104,19 @@ class TestFiles:
         with path.open("r+b") as file:
             file.seek(4096)
             file.write(b"\xa5" * (size - 4096))
-        with pytest.raises(LedgerError, match=r"the file is damaged .*restore it from a backup.*\.recover"), Ledger.open(f"sqlite:///{path}") as ledger:
+        with (
+            pytest.raises(LedgerError, match=r"the file is damaged .*restore it from a backup.*\.recover"),
+            Ledger.open(f"sqlite:///{path}") as ledger,
+        ):
             ledger.rows(Candidate)
 
     def test_a_truncated_file(self, folder):
         path = folder / "ledger.sqlite"
         os.truncate(path, 3 * 4096 + 100)
-        with pytest.raises(LedgerError, match="the file is damaged"), Ledger.open(f"sqlite:///{path}") as ledger:
+        with (
+            pytest.raises(LedgerError, match="the file is damaged"),
+            Ledger.open(f"sqlite:///{path}") as ledger,
+        ):
             ledger.rows(Candidate)
 
     def test_a_read_only_file(self, folder):
@@ -109,12 +124,15 @@ class TestFiles:
         path.chmod(0o444)
         with Ledger.open(f"sqlite:///file:{path}?mode=ro&uri=true") as ledger:
             assert len(ledger.rows(Candidate)) == 1
-            with pytest.raises(LedgerError, match="the file or its folder is read-only .*SQLITE_READONLY"):
+            with pytest.raises(LedgerError, match=r"the file or its folder is read-only .*SQLITE_READONLY"):
                 ledger.append(make.candidate("c", 2), token=None)
 
     def test_a_read_only_folder(self, folder):
         folder.chmod(0o555)
-        with without_privileges(), pytest.raises(LedgerError, match=f"(read-only|cannot be opened or created).*make {folder} "):
+        with (
+            without_privileges(),
+            pytest.raises(LedgerError, match=f"(read-only|cannot be opened or created).*make {folder} "),
+        ):
             Ledger.open(f"sqlite:///{folder / 'new.sqlite'}")
 
     def test_a_ledger_of_someone_else_in_a_read_only_folder(self, folder):
@@ -138,7 +156,7 @@ class TestFiles:
 
 
 class TestFullDisk:
-    FULL = "the disk is full .*free space under .* and resume, what was written is kept"
+    FULL = "the disk is full .*free space under .* and resume, nothing was lost"
 
     def fill(self, ledger: Ledger) -> int:
         """Append transactions until one is refused; the number that were kept."""
@@ -148,20 +166,25 @@ class TestFullDisk:
             try:
                 ledger.append(row, token=None)
             except LedgerError as error:
-                assert self.FULL.split(" .*", maxsplit=1)[0] in str(error), error
-                return number - 1
-        raise AssertionError("the disk never filled")
+                refused = error
+                break
+        assert "the disk is full" in str(refused)
+        return number - 1
 
     def test_the_page_limit_gives_sqlites_own_error_and_nothing_is_lost(self, folder):
         with Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}") as ledger:
             limit = [60]
             event.listen(
-                ledger._engine, "checkout", lambda dbapi, *_: dbapi.execute(f"PRAGMA max_page_count = {limit[0]}")
+                ledger._engine,
+                "checkout",
+                lambda dbapi, *_: dbapi.execute(f"PRAGMA max_page_count = {limit[0]}"),
             )
             kept = self.fill(ledger)
             assert kept > 2
             with pytest.raises(LedgerError, match=self.FULL):
-                ledger.append(make.stored_crystal(0), *(make.candidate("c", 50 + i) for i in range(4000)), token=None)
+                ledger.append(
+                    make.stored_crystal(0), *(make.candidate("c", 50 + i) for i in range(4000)), token=None
+                )
             assert len(ledger.rows(Candidate)) == kept
             limit[0] = 10_000
             ledger.append(make.candidate("c", 9999), token=None)
@@ -173,7 +196,10 @@ class TestFullDisk:
         path = tmp_path / "disk"
         path.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)]
-        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(mount, capture_output=True, check=False).returncode
+        ):
             pytest.skip("a small file system cannot be mounted here (that takes root)")
         yield path
         subprocess.run(["umount", "--lazy", str(path)], check=True)
@@ -206,12 +232,16 @@ def test_a_dead_server():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(LedgerError, match=rf"the server at 127\.0\.0\.1:{port} does not answer .*refused.*start it"):
+    with pytest.raises(
+        LedgerError, match=rf"the server at 127\.0\.0\.1:{port} does not answer .*refused.*start it"
+    ):
         Ledger.open(f"postgresql://user:swordfish@127.0.0.1:{port}/database")
 
 
 def test_a_host_that_does_not_exist():
-    with pytest.raises(LedgerError, match=r"the server at nowhere\.invalid:5432 does not answer .*correct host and port"):
+    with pytest.raises(
+        LedgerError, match=r"the server at nowhere\.invalid:5432 does not answer .*correct host and port"
+    ):
         Ledger.open("postgresql://user@nowhere.invalid/database")
 
 
@@ -242,7 +272,9 @@ class TestServer:
 
     def test_a_password_in_the_query_is_hidden_too(self, postgresql_server):
         url = make_url(postgresql_server)
-        url = url.set(username=None, password=None).update_query_dict({"user": "motherlode", "password": "swordfish"})
+        url = url.set(username=None, password=None).update_query_dict(
+            {"user": "motherlode", "password": "swordfish"}
+        )
         with pytest.raises(LedgerError, match="the password is wrong") as error:
             Ledger.open(url.render_as_string(hide_password=False))
         assert "swordfish" not in str(error.value)
@@ -255,7 +287,7 @@ class TestServer:
 
     def test_a_database_that_does_not_exist(self, postgresql_server):
         url = make_url(postgresql_server).set(database="nowhere").render_as_string(hide_password=False)
-        with pytest.raises(LedgerError, match="knows no such database or user; create it .*nowhere"):
+        with pytest.raises(LedgerError, match=r"knows no such database or user; create it .*nowhere"):
             Ledger.open(url)
 
     @pytest.mark.parametrize(
@@ -272,7 +304,9 @@ class TestServer:
         """Raised by the server itself, since its disk is not ours to fill."""
         with Ledger.open(postgresql_ledger) as ledger:
             with pytest.raises(LedgerError, match=found), writing(ledger._engine) as connection:
-                connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"))
+                connection.execute(
+                    text(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
+                )
             ledger.append(make.candidate("c", 1), token=None)
 
     def test_a_user_who_may_not_write(self, empty_server_url):
@@ -288,7 +322,11 @@ class TestServer:
                 connection.execute(text("CREATE ROLE reader LOGIN PASSWORD 'reader'"))
                 connection.execute(text("ALTER ROLE reader SET search_path = private"))
                 connection.execute(text("GRANT USAGE ON SCHEMA private TO reader"))
-            yield make_url(postgresql_ledger).set(username="reader", password="reader").render_as_string(hide_password=False)
+            yield (
+                make_url(postgresql_ledger)
+                .set(username="reader", password="reader")
+                .render_as_string(hide_password=False)
+            )
             with writing(owner._engine) as connection:
                 connection.execute(text("DROP OWNED BY reader"))
                 connection.execute(text("DROP ROLE reader"))
@@ -310,6 +348,9 @@ class TestServer:
 
     def test_a_connection_that_the_server_cuts_while_writing(self, postgresql_ledger):
         with Ledger.open(postgresql_ledger) as ledger:
-            with pytest.raises(LedgerError, match="the server at .* does not answer .*then resume"), writing(ledger._engine) as connection:
+            with (
+                pytest.raises(LedgerError, match=r"the server at .* does not answer .*then resume"),
+                writing(ledger._engine) as connection,
+            ):
                 connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
             ledger.append(make.candidate("c", 1), token=None)

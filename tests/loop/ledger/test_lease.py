@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import ledger_rows as make
 import psutil
 import pytest
 
@@ -16,6 +15,7 @@ from loop.ledger.lease import Owner
 from loop.ledger.ledger import Ledger
 from loop.ledger.rows import insert
 from loop.ledger.tables import Candidate, Lease
+from tests.loop import ledger_rows as make
 
 
 def leased_to(ledger: Ledger, owner: Owner, *, token: int = 1) -> None:
@@ -69,8 +69,13 @@ def test_campaigns_have_leases_of_their_own(ledger: Ledger):
 
 
 def test_a_living_driver_keeps_its_campaign(ledger: Ledger, sleeper):
-    leased_to(ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time()))
-    with pytest.raises(LedgerError, match=rf"c: driven by process {sleeper.pid} on .* since 20.* UTC, which is alive;.*--take-over"):
+    leased_to(
+        ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time())
+    )
+    with pytest.raises(
+        LedgerError,
+        match=rf"c: driven by process {sleeper.pid} on .* since 20.* UTC, which is alive;.*--take-over",
+    ):
         ledger.acquire("c")
     assert ledger.lease("c").token == 1
 
@@ -82,7 +87,9 @@ def test_this_process_cannot_drive_a_campaign_twice(ledger: Ledger):
 
 
 def test_a_dead_drivers_campaign_is_free(ledger: Ledger, sleeper):
-    leased_to(ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time()))
+    leased_to(
+        ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time())
+    )
     sleeper.kill()
     sleeper.wait()
     assert ledger.acquire("c") == 2
@@ -90,7 +97,9 @@ def test_a_dead_drivers_campaign_is_free(ledger: Ledger, sleeper):
 
 def test_a_killed_driver_that_nobody_has_buried_is_dead(ledger: Ledger, sleeper):
     """A container's first process may never collect its children."""
-    leased_to(ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time()))
+    leased_to(
+        ledger, owner(process_id=sleeper.pid, process_started=psutil.Process(sleeper.pid).create_time())
+    )
     os.kill(sleeper.pid, signal.SIGKILL)
     while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
@@ -104,7 +113,9 @@ def test_a_reused_process_id_is_not_the_driver(ledger: Ledger):
 
 def test_a_driver_on_another_host_may_be_alive(ledger: Ledger):
     leased_to(ledger, owner(host="elsewhere"))
-    with pytest.raises(LedgerError, match="on elsewhere since .* which may be alive, which cannot be seen from here"):
+    with pytest.raises(
+        LedgerError, match=r"on elsewhere since .* which may be alive, which cannot be seen from here"
+    ):
         ledger.acquire("c")
     assert ledger.acquire("c", take_over=True) == 2
 
@@ -118,7 +129,10 @@ def test_a_released_campaign_is_free_for_every_host(ledger: Ledger):
 def test_whoever_lost_the_campaign_writes_nothing_more(ledger: Ledger):
     old = ledger.acquire("c")
     new = ledger.acquire("c", take_over=True)
-    with pytest.raises(LeaseLostError, match=rf"is now driven by process {os.getpid()} .*\(token {new}, this driver had {old}\)"):
+    with pytest.raises(
+        LeaseLostError,
+        match=rf"is now driven by process {os.getpid()} .*\(token {new}, this driver had {old}\)",
+    ):
         ledger.append(make.candidate("c", 1), token=old)
     with pytest.raises(LeaseLostError):
         ledger.release("c", old)
@@ -137,4 +151,6 @@ def test_a_released_token_is_worth_nothing(ledger: Ledger):
 
 def test_leases_cannot_be_appended_by_hand(ledger: Ledger):
     with pytest.raises(LedgerError, match="acquire and release alone"):
-        ledger.append(Lease(campaign_id="c", token=9, host="h", process_id=1, process_started=0.0), token=None)
+        ledger.append(
+            Lease(campaign_id="c", token=9, host="h", process_id=1, process_started=0.0), token=None
+        )

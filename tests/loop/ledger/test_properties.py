@@ -1,19 +1,25 @@
-"""Random campaigns: the live state equals a rebuild, and no calculation is settled twice or begun after it is settled."""
+"""Random campaigns: the live state equals a rebuild, and no calculation is settled twice or begun again."""
 
 import itertools
 from collections import Counter
 from fractions import Fraction
 
-import ledger_rows as make
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from loop.errors import LeaseLostError, LedgerError
 from loop.ledger.ledger import Ledger, Settlement
 from loop.ledger.tables import Lease, Row
 from loop.state import CampaignState
+from tests.loop import ledger_rows as make
 
 CAMPAIGNS = st.sampled_from(["a", "b"])
 CALCULATIONS = st.sampled_from(["k0", "k1", "k2", "k3", "k4"])
@@ -57,7 +63,10 @@ class TwoCampaigns(RuleBasedStateMachine):
         self.counts[name, kind] += 1
         return self.counts[name, kind]
 
-    @rule(name=CAMPAIGNS, crystals=st.lists(st.none() | st.integers(min_value=0, max_value=5), min_size=1, max_size=4))
+    @rule(
+        name=CAMPAIGNS,
+        crystals=st.lists(st.none() | st.integers(min_value=0, max_value=5), min_size=1, max_size=4),
+    )
     def propose(self, name, crystals):
         rows: list[Row] = []
         for number in crystals:
@@ -80,7 +89,9 @@ class TwoCampaigns(RuleBasedStateMachine):
                 assert attempt.number == self.attempts[name, key]
                 self.costs.setdefault((name, key, "declared"), {"cpu_seconds": amount, "verifications": 1.0})
 
-    @rule(name=CAMPAIGNS, key=CALCULATIONS, energy=ENERGIES, end=NUMBERS, failed=st.booleans(), amount=AMOUNTS)
+    @rule(
+        name=CAMPAIGNS, key=CALCULATIONS, energy=ENERGIES, end=NUMBERS, failed=st.booleans(), amount=AMOUNTS
+    )
     def settle(self, name, key, energy, end, failed, amount):
         calculation = make.calculation(self.prefix + key, start=0, end=end, energy=energy, failed=failed)
         settlement = Settlement(
@@ -152,9 +163,11 @@ class TwoCampaigns(RuleBasedStateMachine):
         for name, live in self.live.items() if hasattr(self, "live") else ():
             self.check(name, live)
         if hasattr(self, "live"):
-            assert {row.key: row.energy_per_atom for row in self.ledger.rows(make.Calculation) if row.key.startswith(self.prefix)} == {
-                self.prefix + key: energy for key, energy in self.settled.items()
-            }
+            assert {
+                row.key: row.energy_per_atom
+                for row in self.ledger.rows(make.Calculation)
+                if row.key.startswith(self.prefix)
+            } == {self.prefix + key: energy for key, energy in self.settled.items()}
 
     def check(self, name: str, live: CampaignState) -> None:
         rebuilt = CampaignState.rebuild(self.ledger, self.ids[name])
@@ -163,7 +176,9 @@ class TwoCampaigns(RuleBasedStateMachine):
             for currency in ("cpu_seconds", "verifications"):
                 assert state.spent.get(currency, 0.0) == float(self.total(name, "settled", currency))
                 assert state.outstanding.get(currency, 0.0) == float(self.total(name, "declared", currency))
-            assert state.attempts == {self.prefix + key: n for (who, key), n in sorted(self.attempts.items()) if who == name}
+            assert state.attempts == {
+                self.prefix + key: n for (who, key), n in sorted(self.attempts.items()) if who == name
+            }
             assert {c: v.energy_above_hull for (c, _), v in state.verdicts_in_force.items()} == {
                 c: energies[-1] for (who, c), energies in self.verdicts.items() if who == name
             }
@@ -192,16 +207,19 @@ def run_machine(ledger: Ledger, *, examples: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
     assert len(ledger.rows(Lease)) > examples
 
 
 def test_random_campaigns(ledger):
-    run_machine(ledger, examples=12, steps=20)
+    run_machine(ledger, examples=8, steps=20)
 
 
 @pytest.mark.slow
 def test_many_random_campaigns(ledger):
-    run_machine(ledger, examples=100, steps=40)
+    run_machine(ledger, examples=30, steps=30)

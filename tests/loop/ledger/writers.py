@@ -1,14 +1,13 @@
-"""What the processes of the concurrency tests do; a module of its own, because spawned processes import it."""
+"""What the processes of the concurrency tests do, in a module that spawned processes can import."""
 
 import json
 import os
 import sys
 from pathlib import Path
 
-import ledger_rows as make
-
 from loop.errors import LedgerError
 from loop.ledger.ledger import Ledger, Settlement
+from tests.loop import ledger_rows as make
 
 SHARED_CALCULATIONS = 60
 ROWS = 240
@@ -29,7 +28,7 @@ def write(url: str, campaign_id: str, number: int, token: int | None) -> dict[st
                 make.candidate(campaign_id, number * ROWS + i, crystal_key=make.crystal(i).key)
                 for i in range(start, start + CHUNK)
             ]
-            # Each writer meets the shared crystals from another side, which deadlocks writers without a common order.
+            # Writers meet the shared crystals from two sides: a deadlock without a common order.
             crystals = [make.stored_crystal(i) for i in range(start, start + CHUNK)]
             ledger.append(*rows, *(crystals if number % 2 else reversed(crystals)), token=token)
         for start in range(0, SHARED_CALCULATIONS, CHUNK):
@@ -38,7 +37,8 @@ def write(url: str, campaign_id: str, number: int, token: int | None) -> dict[st
             attempts = ledger.intend_many(campaign_id, {key: {"cpu_seconds": 1.0} for key in keys}, **why)
             settlements = [
                 Settlement(
-                    calculation=make.calculation(key, start=0, energy=-float(number)), costs={"cpu_seconds": 2.0}
+                    calculation=make.calculation(key, start=0, energy=-float(number)),
+                    costs={"cpu_seconds": 2.0},
                 )
                 for key, attempt in attempts.items()
                 if attempt is not None
@@ -61,7 +61,7 @@ def race(url: str) -> int | str:
 
 
 def write_until_killed(url: str, diary: str) -> None:
-    """Append transactions of several rows without end, noting in `diary` each one that the ledger said is kept."""
+    """Append transactions without end, noting in `diary` each one that the ledger said is kept."""
     with Ledger.open(url) as ledger, Path(diary).open("w", encoding="utf-8") as notes:
         token = ledger.acquire("c")
         first = len(ledger.rows(make.Candidate, "c"))
@@ -85,4 +85,5 @@ def write_until_killed(url: str, diary: str) -> None:
 
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    print(json.dumps({"race": race, "write_until_killed": write_until_killed}[task](*arguments)), flush=True)
+    answer = {"race": race, "write_until_killed": write_until_killed}[task](*arguments)
+    sys.stdout.write(json.dumps(answer))
