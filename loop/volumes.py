@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
@@ -24,7 +25,9 @@ COVALENT_CONTACT: Final = 0.93
 
 def atomic_volume(symbol: str) -> float | None:
     """Volume per atom of the element as it is found (molar volume), Å3; None where none was measured."""
-    molar_volume = Element(symbol).molar_volume
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No data available")
+        molar_volume = Element(symbol).molar_volume
     return None if molar_volume is None else float(molar_volume) * 1e24 / AVOGADRO
 
 
@@ -72,7 +75,9 @@ def _data_mined_radii(structure: Structure) -> Floats | None:
     symbols = [site.specie.symbol for site in structure]
     if not set(symbols) <= set(parameters):
         return None
-    electronegativities = np.array([Element(symbol).X for symbol in symbols])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+        electronegativities = np.array([Element(symbol).X for symbol in symbols])
     if not np.isfinite(electronegativities).all():
         return None
     fixed, slope = np.array([parameters[symbol] for symbol in symbols]).T

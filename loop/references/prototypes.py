@@ -100,7 +100,7 @@ class _Distinct:
 
     def __init__(self) -> None:
         self.kept: list[ReferencePhase] = []
-        self._similar: defaultdict[tuple[Any, ...], list[tuple[Crystal, Floats]]] = defaultdict(list)
+        self._similar: defaultdict[tuple[str, int], list[tuple[Crystal, Floats]]] = defaultdict(list)
 
     def extend(self, phases: Iterator[ReferencePhase], *, limit: int | None = None) -> None:
         """Add the distinct ones, at most `limit`."""
@@ -109,7 +109,7 @@ class _Distinct:
             if limit is not None and added >= limit:
                 return
             crystal, shape = phase.crystal, _shape(phase.crystal)
-            kind = crystal.reduced_formula, crystal.number_of_atoms, crystal.space_group_number
+            kind = crystal.reduced_formula, crystal.number_of_atoms
             if any(_is_same_start(crystal, shape, *other) for other in self._similar[kind]):
                 continue
             self._similar[kind].append((crystal, shape))
