@@ -47,3 +47,7 @@ class BudgetError(MotherlodeError):
 
 class AcquisitionError(MotherlodeError):
     """An acquisition policy was given options or observations that it cannot judge, or answered out of its bounds."""
+
+
+class ExportError(MotherlodeError):
+    """A campaign cannot be exported: an unknown format or choice of candidates, or a folder that cannot be written."""

@@ -1,4 +1,4 @@
-"""The report: what a person reads of a campaign, gathered from the ledger and written as one self-contained HTML file."""
+"""The report: what a person reads of a campaign, gathered from the ledger into one self-contained page."""
 
 from __future__ import annotations
 

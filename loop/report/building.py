@@ -17,9 +17,10 @@ from loop.metrics import enrichment, screening_error, sun_counts
 from loop.report import history
 from loop.report.caveats import caveats
 from loop.report.contents import Report, Step
-from loop.report.findings import Known, View, findings
+from loop.report.findings import Known, findings
 from loop.report.hulls import diagrams
 from loop.report.structures import palette
+from loop.report.view import View
 from loop.report.wording import plural, words
 from loop.spec import CampaignSpec, Space, as_json
 from loop.state import CampaignState
@@ -73,7 +74,9 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
         phonon_tolerance=spec.thresholds.phonon_frequency,
         steps=_steps(view, counts),
         findings=rows,
-        findings_in_all=len({v.candidate_id for v in view.verified} | {id_ for id_, _ in view.state.verdicts_in_force}),
+        findings_in_all=len(
+            {v.candidate_id for v in view.verified} | {id_ for id_, _ in view.state.verdicts_in_force}
+        ),
         hulls=hulls,
         hulls_left_out=left_out,
         curve=history.curve(view),
@@ -98,11 +101,14 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
 
 
 def _known(spec: CampaignSpec, folder: Path) -> tuple[Known, str | None]:
-    """What looks a crystal up among the known phases, and what to say where their files cannot be read here."""
+    """What looks a crystal up among the known phases, and what to say where they cannot be read."""
     try:
         return KnownPhases.load(spec.known_phases, base=folder).nearest, None
     except ReferencePhaseError as error:
-        return _nothing_known, f"The known phases could not be read where this report was written, so no find is marked as known: {error}"
+        return (
+            _nothing_known,
+            f"The known phases could not be read here, so no find is marked as known: {error}",
+        )
 
 
 def _nothing_known(_crystal: Crystal) -> KnownPhase | None:
@@ -119,21 +125,34 @@ def _searched(space: Space) -> str:
         where = f"{plural(len(systems), 'chemical system')} of {', '.join(space.all_elements())}"
     size = f"{low} to {high} elements" if low != high else plural(low, "element")
     required = f", with {', '.join(space.required_elements)}" if space.required_elements else ""
-    return f"{where}: crystals of {size} and {space.atoms[0]} to {space.atoms[1]} atoms in the primitive cell{required}"
+    smallest, largest = space.atoms
+    return f"{where}: crystals of {size} and {smallest} to {largest} atoms in the primitive cell{required}"
 
 
 def _steps(view: View, counts: dict[str, int]) -> tuple[Step, ...]:
     """The way from proposal to discovery, each step with the fidelity that decides it."""
     window = f"≤ {1000 * view.spec.thresholds.metastable:g} meV/atom"
     deciding = view.fidelities[-1] if view.fidelities else view.spec.verification[0].name
-    phonons = " and dynamically stable" if view.phonon_levels else ""
+    phonons = ", no imaginary phonons where asked" if view.phonon_levels else ""
     return (
-        Step(label="proposed", count=counts["proposed"], note=f"by {plural(len(view.spec.generators), 'generator')}"),
+        Step(
+            label="proposed",
+            count=counts["proposed"],
+            note=f"by {plural(len(view.spec.generators), 'generator')}",
+        ),
         Step(label="kept", count=counts["kept"], note="new, valid crystals inside the space"),
         Step(label="relaxed", count=counts["relaxed"], note=f"with {view.screening}"),
-        Step(label="screened (meta)stable", count=counts["screened_metastable"], note=f"{window} at {view.screening}"),
+        Step(
+            label="(meta)stable",
+            count=counts["screened_metastable"],
+            note=f"screened {window} at {view.screening}",
+        ),
         Step(label="verified", count=counts["verified"], note=f"at {deciding}"),
-        Step(label="discoveries", count=counts["discoveries"], note=f"{window} at {deciding}, unique, novel{phonons}"),
+        Step(
+            label="discoveries",
+            count=counts["discoveries"],
+            note=f"(meta)stable at {deciding}, unique, novel{phonons}",
+        ),
     )
 
 
@@ -150,7 +169,9 @@ def _provenance(
         sets = [s for s in state.reference_sets.values() if s.fidelity == fidelity]
         if sets:
             current = max(sets, key=lambda s: (s.iteration, s.number_of_phases))
-            lines.append((f"reference phases at {fidelity}", f"{current.number_of_phases}, version {current.version}"))
+            lines.append(
+                (f"reference phases at {fidelity}", f"{current.number_of_phases}, version {current.version}")
+            )
         if history_ := state.hulls.get(fidelity):
             number = max(history_)
             lines.append((f"hull at {fidelity}", f"number {number}, version {history_[number].version}"))

@@ -1,7 +1,8 @@
-"""What a report says, before it is written: frozen values gathered from the ledger, each energy with its fidelity."""
+"""What a report says, before it is written: frozen values, each energy with its fidelity."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -83,6 +84,11 @@ class HullPoint:
     energy_above_hull: float
     """eV/atom."""
     kind: Kind
+
+    @property
+    def label(self) -> str:
+        """Its formula; for an element the bare symbol, where a formula would say O2."""
+        return re.sub(r"\d", "", self.formula) if max(self.fractions) > 1 - 1e-9 else self.formula
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,12 +226,14 @@ class CountLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HullMoveLine:
-    """A hull that came into force."""
+    """A hull that came into force with other phases on it than the one before."""
 
     fidelity: str
     number: int
     iteration: int
     finds: int
+    """Candidates on it."""
+    joined: tuple[str, ...]
     fell_off: tuple[str, ...]
 
 

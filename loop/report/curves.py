@@ -1,12 +1,13 @@
-"""Plots of how the campaign went: discoveries over verifications, screening against verification, shares of generators."""
+"""Plots of how the campaign went: discoveries, screening against verification, shares of generators."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from loop.report import svg
 from loop.report.contents import CurveStep, DecisionLine, GeneratorLine, ParityPoint
@@ -33,7 +34,7 @@ def discovery_svg(steps: Sequence[CurveStep], *, fidelity: str) -> Markup | None
         x_ticks=svg.whole_ticks(total),
         y_ticks=svg.whole_ticks(most),
     )
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in itertools.pairwise(steps):
         if step.iteration != before.iteration:
             x, _ = axes.at(before.verifications, 0)
             parts.append(svg.line(x, axes.top, x, axes.top + axes.height, dash="1 4"))
@@ -48,14 +49,24 @@ def discovery_svg(steps: Sequence[CurveStep], *, fidelity: str) -> Markup | None
         if step.audit:
             parts.append(
                 svg.mark(
-                    x, base, shape="diamond", size=3.4, fill=svg.AUDIT, title=f"{step.formula}: random audit of a reject"
+                    x,
+                    base,
+                    shape="diamond",
+                    size=3.4,
+                    fill=svg.AUDIT,
+                    title=f"{step.formula}: random audit of a reject",
                 )
             )
         if step.discovery:
             _, y = axes.at(step.verifications, step.discoveries)
             parts.append(
                 svg.mark(
-                    x, y, shape="star", size=6, fill=svg.GOLD, title=f"{step.formula}: discovery {step.discoveries}"
+                    x,
+                    y,
+                    shape="star",
+                    size=6,
+                    fill=svg.GOLD,
+                    title=f"{step.formula}: discovery {step.discoveries}",
                 )
             )
     parts += _key(
@@ -75,13 +86,13 @@ def discovery_svg(steps: Sequence[CurveStep], *, fidelity: str) -> Markup | None
 
 
 def parity_svg(
-    points: Sequence[ParityPoint], *, screening: str, verifying: str, metastable: float, stable: float
+    points: Sequence[ParityPoint], *, screening: str, verifying: str, metastable: float
 ) -> Markup | None:
     """Verified against screened energy above hull; None where nothing was verified."""
     if not points:
         return None
-    cut = 0.5
-    high = max(metastable * 1.6, min(cut, max(max(p.screened, p.verified) for p in points) * 1.08))
+    larger = sorted(max(p.screened, p.verified) for p in points)
+    high = max(1.6 * metastable, min(0.5, 1.08 * larger[int(0.9 * (len(larger) - 1))]))
     low = min(-0.04 * high, min(min(p.screened, p.verified) for p in points) * 1.1)
     size = 300.0
     axes = svg.Axes(left=64, top=16, width=size + 90, height=size - 34, x=(low, high), y=(low, high))
@@ -89,7 +100,7 @@ def parity_svg(
     shown = [milli(t) for t in marks]
     parts = axes.frame(
         x_label=f"screened at {screening} (meV/atom above hull)",
-        y_label=f"verified (meV/atom)",
+        y_label="verified (meV/atom)",
         x_ticks=marks,
         y_ticks=marks,
         x_text=shown,
@@ -108,19 +119,32 @@ def parity_svg(
         beyond = max(point.screened, point.verified) > high
         x, y = axes.at(min(point.screened, high), min(point.verified, high))
         title = (
-            f"{point.formula} ({point.candidate_id}): screened {milli(point.screened)}, verified {milli(point.verified)} "
-            f"meV/atom{', beyond the axis' if beyond else ''}"
+            f"{point.formula} ({point.candidate_id}): screened {milli(point.screened)}, "
+            f"verified {milli(point.verified)} meV/atom{', beyond the axis' if beyond else ''}"
         )
         if point.discovery:
             parts.append(svg.mark(x, y, shape="star", size=6.5, fill=svg.GOLD, title=title))
-        elif point.audit:
-            parts.append(svg.mark(x, y, shape="diamond", size=4.2, fill=svg.AUDIT, title=title))
         else:
-            parts.append(svg.mark(x, y, size=4.2, fill=svg.CHOSEN, title=title))
-    kinds = [("star", svg.GOLD, "discovery"), ("circle", svg.CHOSEN, "chosen"), ("diamond", svg.AUDIT, "audit")]
+            shape, shade = ("diamond", svg.AUDIT) if point.audit else ("circle", svg.CHOSEN)
+            fill, stroke = (svg.PAPER, shade) if beyond else (shade, svg.PAPER)
+            parts.append(
+                svg.mark(x, y, shape=shape, size=4.2, fill=fill, stroke=stroke, width=1.4, title=title)
+            )
+    if any(max(p.screened, p.verified) > high for p in points):
+        parts.append(
+            svg.text(64 + axes.width, 12, "hollow: beyond the axes", anchor="end", fill=svg.FAINT, size=11)
+        )
+    kinds = [
+        ("star", svg.GOLD, "discovery"),
+        ("circle", svg.CHOSEN, "chosen"),
+        ("diamond", svg.AUDIT, "audit"),
+    ]
     parts += _key(64, size + 40, kinds)
     return svg.svg(
-        size + 190, size + 50, parts, label=f"{len(points)} candidates, energy above hull at {screening} and {verifying}"
+        size + 190,
+        size + 50,
+        parts,
+        label=f"{len(points)} candidates, energy above hull at {screening} and {verifying}",
     )
 
 
@@ -129,7 +153,8 @@ def prediction_svg(line: DecisionLine, *, low: float, high: float) -> Markup:
 
     Args:
         line: the decision.
-        low, high: the strip's ends, eV/atom.
+        low: the strip's left end, eV/atom.
+        high: its right end, eV/atom.
     """
     wide, tall = 170.0, 18.0
 
@@ -137,7 +162,10 @@ def prediction_svg(line: DecisionLine, *, low: float, high: float) -> Markup:
         return 4 + (wide - 8) * (min(max(value, low), high) - low) / (high - low)
 
     middle = tall / 2
-    parts = [svg.line(4, middle, wide - 4, middle), svg.line(at(0), 2, at(0), tall - 2, stroke=svg.FAINT, dash="2 2")]
+    parts = [
+        svg.line(4, middle, wide - 4, middle),
+        svg.line(at(0), 2, at(0), tall - 2, stroke=svg.FAINT, dash="2 2"),
+    ]
     if math.isfinite(line.predicted_deviation):
         parts.append(
             svg.line(
@@ -148,7 +176,9 @@ def prediction_svg(line: DecisionLine, *, low: float, high: float) -> Markup:
         )  # fmt: skip
     parts.append(svg.mark(at(line.predicted_mean), middle, size=3.6, fill=svg.CHOSEN, title="predicted"))
     if line.verified is not None:
-        parts.append(svg.mark(at(line.verified), middle, shape="diamond", size=4, fill=svg.GOLD, title="verified"))
+        parts.append(
+            svg.mark(at(line.verified), middle, shape="diamond", size=4, fill=svg.GOLD, title="verified")
+        )
     spoken = f"predicted {milli(line.predicted_mean)} ± {milli(line.predicted_deviation)}"
     spoken += f", verified {milli(line.verified)} meV/atom" if line.verified is not None else " meV/atom"
     return svg.svg(wide, tall, parts, label=spoken)
@@ -179,10 +209,13 @@ def shares_svg(generators: Sequence[GeneratorLine]) -> Markup | None:
             base[turn] += share
             title = f"{words(generator.name)}: {100 * share:.0f} % of iteration {turn + 1}"
             parts.append(
-                f'<rect x="{x + 0.08 * wide:.1f}" y="{top:.1f}" width="{0.84 * wide:.1f}" height="{max(tall - 1, 0.5):.1f}" '
-                f'rx="1.5" style="fill:{SERIES[index % len(SERIES)]}"><title>{title}</title></rect>'
+                f'<rect x="{x + 0.08 * wide:.1f}" y="{top:.1f}" width="{0.84 * wide:.1f}" '
+                f'height="{max(tall - 1, 0.5):.1f}" '
+                f'rx="1.5" style="fill:{SERIES[index % len(SERIES)]}"><title>{escape(title)}</title></rect>'
             )
-    parts += _key(54, 222, [("square", SERIES[i % len(SERIES)], words(g.name)) for i, g in enumerate(generators)])
+    parts += _key(
+        54, 222, [("square", SERIES[i % len(SERIES)], words(g.name)) for i, g in enumerate(generators)]
+    )
     return svg.svg(WIDTH, 232, parts, label="Share of each generator in each iteration's proposals")
 
 
@@ -205,10 +238,13 @@ def spread(lines: Sequence[DecisionLine]) -> tuple[float, float]:
     """Common ends of the strips of `prediction_svg`, eV/atom."""
     values = [0.0, 0.1]
     for line in lines:
-        values += [line.predicted_mean - line.predicted_deviation, line.predicted_mean + line.predicted_deviation]
+        values += [
+            line.predicted_mean - line.predicted_deviation,
+            line.predicted_mean + line.predicted_deviation,
+        ]
         values += [line.verified] if line.verified is not None else []
     finite = [v for v in values if math.isfinite(v)]
-    return max(min(finite), -0.3), min(max(finite), 0.5)
+    return max(min(finite), -0.1), min(max(finite), 0.25)
 
 
 def said(line: DecisionLine) -> str:

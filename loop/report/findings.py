@@ -1,20 +1,19 @@
-"""The rows of the report's table: what is known of each candidate worth looking at, each energy with its fidelity."""
+"""The rows of the report's table: what is known of each candidate, each energy with its fidelity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from loop.crystal import Crystal
 from loop.known import KnownPhase
 from loop.ledger.tables import Calculation, Candidate, Verdict
-from loop.metrics import Verified, is_discovery
-from loop.outcomes import fidelity_of, screening_fidelity, verified_candidates
+from loop.metrics import Verified
 from loop.report.contents import Finding
 from loop.report.structures import scene
+from loop.report.view import View, best_calculations
 from loop.report.wording import milli, number
-from loop.spec import CampaignSpec
 from loop.state import CampaignState
 
 MOST: Final = 60
@@ -22,49 +21,6 @@ MOST: Final = 60
 
 Standing = Literal["stable", "metastable", "unstable", "failed", "waiting"]
 Known = Callable[[Crystal], KnownPhase | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What the gatherers share: the state, the campaign file, and what was derived from both once."""
-
-    state: CampaignState
-    spec: CampaignSpec
-    screening: str
-    energy_levels: tuple[tuple[str, str], ...]
-    """(level, fidelity) of the levels that gave energies, lowest first."""
-    phonon_levels: tuple[str, ...]
-    verified: tuple[Verified, ...]
-    """In order of verification."""
-
-    @classmethod
-    def of(cls, state: CampaignState, spec: CampaignSpec) -> View:
-        """Read a campaign's state."""
-        fidelities = [(level, fidelity_of(state, level)) for level in spec.verification]
-        return cls(
-            state=state,
-            spec=spec,
-            screening=screening_fidelity(state) or spec.potential.name,
-            energy_levels=tuple((level.name, fidelity) for level, fidelity in fidelities if fidelity),
-            phonon_levels=tuple(level.name for level in spec.verification if level.verifier == "phonons"),
-            verified=tuple(verified_candidates(state, spec)),
-        )
-
-    @property
-    def fidelities(self) -> tuple[str, ...]:
-        """The verifying fidelities that gave energies, lowest first."""
-        return tuple(fidelity for _, fidelity in self.energy_levels)
-
-    @property
-    def discoveries(self) -> frozenset[str]:
-        """Ids of the discoveries."""
-        return frozenset(v.candidate_id for v in self.verified if is_discovery(v, self.spec.thresholds))
-
-    def formula(self, candidate_id: str) -> str:
-        """A candidate's reduced formula; its id where it was no crystal."""
-        candidate = self.state.candidates.get(candidate_id)
-        crystal = self.state.crystals.get(candidate.crystal_key or "") if candidate else None
-        return crystal.reduced_formula if crystal else candidate_id
 
 
 def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = True) -> tuple[Finding, ...]:
@@ -80,14 +36,30 @@ def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = Tru
     screened = {id_: v for (id_, at), v in view.state.verdicts_in_force.items() if at == view.screening}
     discoveries = view.discoveries
 
-    def order(id_: str) -> tuple[bool, bool, float, str]:
+    def order(id_: str) -> tuple[bool, bool, float, float, str]:
+        """Discoveries first, then by energy above hull, what lies deepest below the references first."""
         sent = verified.get(id_)
         energy = sent.verified if sent and sent.verified is not None else None
-        best = energy if energy is not None else screened[id_].energy_above_hull if id_ in screened else float("inf")
-        return id_ not in discoveries, energy is None, best, id_
+        best = (
+            energy
+            if energy is not None
+            else screened[id_].energy_above_hull
+            if id_ in screened
+            else float("inf")
+        )
+        judged = [
+            v for f in (view.screening, *view.fidelities) if (v := view.state.verdicts_in_force.get((id_, f)))
+        ]
+        return (
+            id_ not in discoveries,
+            energy is None,
+            best,
+            judged[-1].distance_to_references if judged else 0.0,
+            id_,
+        )
 
     chosen = sorted({*verified, *screened}, key=order)[:most]
-    levels = _best_calculations(view, chosen)
+    levels = best_calculations(view, chosen)
     return tuple(
         _finding(
             view, id_, sent=verified.get(id_), screened=screened.get(id_), calculation=levels.get(id_),
@@ -95,19 +67,6 @@ def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = Tru
         )
         for id_ in chosen
     )  # fmt: skip
-
-
-def _best_calculations(view: View, ids: Sequence[str]) -> dict[str, Calculation]:
-    """For each candidate the calculation of highest fidelity that gave a relaxed crystal."""
-    state, best = view.state, {}
-    for id_ in ids:
-        verdict = state.verdicts_in_force.get((id_, view.screening))
-        keys = [verdict.calculation_key] if verdict else []
-        keys += [v.calculation_key for level, _ in view.energy_levels if (v := state.verifications.get((id_, level)))]
-        done = [state.calculations[key] for key in keys if state.calculations[key].result_crystal_key]
-        if done:
-            best[id_] = done[-1]
-    return best
 
 
 def _finding(
@@ -136,7 +95,9 @@ def _finding(
         prototype=_prototype(candidate.details),
         number_of_atoms=crystal.number_of_atoms,
         generator=candidate.generator,
-        generator_details=", ".join(f"{k.replace('_', ' ')}: {_short(v)}" for k, v in candidate.details.items()),
+        generator_details=", ".join(
+            f"{k.replace('_', ' ')}: {_short(v)}" for k, v in candidate.details.items()
+        ),
         iteration=candidate.iteration,
         parents=tuple(str(parent) for parent in candidate.parents),
         role=sent.role if sent else None,
@@ -146,7 +107,14 @@ def _finding(
         distance_to_references=highest.distance_to_references if highest else None,
         formation_energy=highest.formation_energy if highest else None,
         decomposition=_decomposition(view, highest, id_),
-        verdict=_verdict(view, standing, sent, screened, verdicts[-1].fidelity if verdicts else view.screening, failure),
+        verdict=_verdict(
+            view,
+            standing,
+            sent=sent,
+            screened=screened,
+            fidelity=verdicts[-1].fidelity if verdicts else view.screening,
+            failure=failure,
+        ),
         standing=standing,
         phonons=phonons.said,
         dynamically_stable=sent.dynamically_stable if sent else None,
@@ -183,7 +151,9 @@ def _cited(phase: KnownPhase) -> str:
 
 def _failure(view: View, id_: str) -> str | None:
     """The latest failure of its verification."""
-    own = [row for (subject, stage, _), row in view.state.failures.items() if subject == id_ and stage != "relax"]
+    own = [
+        row for (subject, stage, _), row in view.state.failures.items() if subject == id_ and stage != "relax"
+    ]
     return f"{own[-1].reason} at {own[-1].stage}: {own[-1].detail}" if own else None
 
 
@@ -193,17 +163,33 @@ def _standing(view: View, sent: Verified | None, failure: str | None) -> Standin
     if sent.verified is None:
         return "failed" if failure else "waiting"
     thresholds = view.spec.thresholds
-    return "stable" if sent.verified <= thresholds.stable else "metastable" if sent.verified <= thresholds.metastable else "unstable"
+    return (
+        "stable"
+        if sent.verified <= thresholds.stable
+        else "metastable"
+        if sent.verified <= thresholds.metastable
+        else "unstable"
+    )
 
 
 def _verdict(
-    view: View, standing: Standing, sent: Verified | None, screened: Verdict | None, fidelity: str, failure: str | None
+    view: View,
+    standing: Standing,
+    *,
+    sent: Verified | None,
+    screened: Verdict | None,
+    fidelity: str,
+    failure: str | None,
 ) -> str:
     """The verdict in words, never without its fidelity."""
     if standing == "failed":
         return f"verification failed ({failure})"
     if standing == "waiting":
-        return f"not verified; screened {milli(screened.energy_above_hull)} meV/atom at {view.screening}" if screened else "not judged"
+        return (
+            f"not verified; screened {milli(screened.energy_above_hull)} meV/atom at {view.screening}"
+            if screened
+            else "not judged"
+        )
     if standing == "unstable" and sent is not None:
         return f"{milli(sent.verified)} meV/atom above the hull at {fidelity}"
     return f"{standing} at {fidelity}"
@@ -214,7 +200,10 @@ def _decomposition(view: View, verdict: Verdict | None, id_: str) -> tuple[tuple
     if verdict is None or set(verdict.decomposition) == {id_}:
         return ()
     parts = sorted(verdict.decomposition.items(), key=lambda item: -item[1])
-    return tuple((f"{view.formula(name)} ({name})" if name in view.state.candidates else name, float(share)) for name, share in parts)
+    return tuple(
+        (f"{view.formula(name)} ({name})" if name in view.state.candidates else name, float(share))
+        for name, share in parts
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

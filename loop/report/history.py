@@ -20,7 +20,7 @@ from loop.report.contents import (
     ModelLine,
     ParityPoint,
 )
-from loop.report.findings import View
+from loop.report.view import View
 from loop.report.wording import amount, number, words
 
 
@@ -77,12 +77,16 @@ def decisions(view: View) -> tuple[DecisionLine, ...]:
             predicted_mean=row.predicted_mean,
             predicted_deviation=row.predicted_deviation,
             verified=verified.get(row.candidate_id),
-            cost=", ".join(f"{amount(a)} {words(c)}" for c, a in sorted(row.declared_cost.items())),
+            cost=", ".join(_price(c, a) for c, a in sorted(row.declared_cost.items())),
         )
         for row in view.state.decisions.values()
         if row.role != "passed over"
     ]
     return tuple(sorted(lines, key=lambda line: (-line.iteration, line.role != "chosen", line.rank)))
+
+
+def _price(currency: str, value: float) -> str:
+    return f"{amount(value)} {words(currency).removesuffix('s') if value == 1 else words(currency)}"
 
 
 def _energy(verdict: Verdict | None) -> float | None:
@@ -129,7 +133,9 @@ def _relaxed(view: View) -> frozenset[str]:
         if c.outcome == "done" and c.fidelity == view.screening and c.kind == "relaxation"
     }
     return frozenset(
-        id_ for id_, c in view.state.candidates.items() if c.crystal_key in done and not _set_aside_at(view, id_, "propose")
+        id_
+        for id_, c in view.state.candidates.items()
+        if c.crystal_key in done and not _set_aside_at(view, id_, "propose")
     )
 
 
@@ -183,8 +189,16 @@ def generators(view: View) -> tuple[GeneratorLine, ...]:
     """What each generator gave, in the campaign file's order."""
     state, thresholds = view.state, view.spec.thresholds
     relaxed = _relaxed(view)
-    near = {v.candidate_id for v in verdicts_at(state, view.screening) if v.energy_above_hull <= thresholds.metastable}
-    names = list(dict.fromkeys([*(g.name for g in view.spec.generators), *(c.generator for c in state.candidates.values())]))
+    near = {
+        v.candidate_id
+        for v in verdicts_at(state, view.screening)
+        if v.energy_above_hull <= thresholds.metastable
+    }
+    names = list(
+        dict.fromkeys(
+            [*(g.name for g in view.spec.generators), *(c.generator for c in state.candidates.values())]
+        )
+    )
     proposals = Counter((c.iteration, c.generator) for c in state.candidates.values())
     totals = Counter(c.iteration for c in state.candidates.values())
     last = max(totals, default=0)
@@ -203,7 +217,8 @@ def generators(view: View) -> tuple[GeneratorLine, ...]:
                 sun=sum(1 for v in sent if is_within(v, thresholds.metastable) and v.unique and v.novel),
                 discoveries=len(view.discoveries & own),
                 share_by_iteration=tuple(
-                    proposals[turn, name] / totals[turn] if totals[turn] else 0.0 for turn in range(1, last + 1)
+                    proposals[turn, name] / totals[turn] if totals[turn] else 0.0
+                    for turn in range(1, last + 1)
                 ),
             )
         )
@@ -258,18 +273,29 @@ def _counts(items: Iterable[tuple[str, str, str]]) -> tuple[CountLine, ...]:
 
 
 def hull_moves(view: View) -> tuple[HullMoveLine, ...]:
-    """Every hull that came into force, with the names and formulas of what fell off."""
-    return tuple(
-        HullMoveLine(
-            fidelity=fidelity,
-            number=row.number,
-            iteration=row.iteration,
-            finds=len(row.finds),
-            fell_off=tuple(f"{view.formula(name)} ({name})" if name in view.state.candidates else name for name in row.fell_off),
-        )
-        for fidelity, history in view.state.hulls.items()
-        for row in history.values()
-    )
+    """Every hull with other phases on it than the one before, with what joined and what fell off."""
+
+    def named(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{view.formula(n)} ({n})" if n in view.state.candidates else n for n in names)
+
+    lines = []
+    for fidelity, history in view.state.hulls.items():
+        before: frozenset[str] = frozenset()
+        for row in history.values():
+            joined = [name for name in row.finds if name not in before]
+            if joined or row.fell_off:
+                lines.append(
+                    HullMoveLine(
+                        fidelity=fidelity,
+                        number=row.number,
+                        iteration=row.iteration,
+                        finds=len(row.finds),
+                        joined=named(joined),
+                        fell_off=named(row.fell_off),
+                    )
+                )
+            before = frozenset(row.finds)
+    return tuple(lines)
 
 
 def seconds(view: View) -> float:

@@ -1,7 +1,8 @@
-"""Convex hulls to look at: energy against composition for two elements, a triangle with tie-lines for three."""
+"""Convex hulls to look at: energy against composition for two elements, a triangle for three."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -31,7 +32,7 @@ def binary_svg(diagram: HullDiagram) -> Markup:
     """Formation energy against the fraction of the second element."""
     first, second = diagram.elements
     floor = min((p.formation_energy for p in diagram.points), default=0.0)
-    points = _drawn(diagram, within=HEIGHT_SHOWN)
+    points = drawn_points(diagram, within=HEIGHT_SHOWN)
     top = max((p.formation_energy for p in points), default=0.0)
     depth = max(-floor, 0.05)
     low, high = floor - 0.14 * depth, max(0.12 * depth, min(top, 0.6 * depth + 0.05) + 0.05 * depth)
@@ -51,9 +52,11 @@ def binary_svg(diagram: HullDiagram) -> Markup:
         start, end = axes.at(a.fractions[1], a.formation_energy), axes.at(b.fractions[1], b.formation_energy)
         parts.append(svg.line(*start, *end, stroke=svg.INK, width=1.6))
     inside = [p for p in points if low <= p.formation_energy <= high]
-    parts += _marks(diagram, [(p, axes.at(p.fractions[1], p.formation_energy)) for p in inside], width=WIDTH, height=376)
+    parts += _marks(
+        diagram, [(p, axes.at(p.fractions[1], p.formation_energy)) for p in inside], width=WIDTH, height=376
+    )
     height = 376.0
-    parts += _legend(WIDTH, height, kinds={p.kind for p in inside})
+    parts += _legend(WIDTH, height, points=inside, stable=diagram.stable)
     return svg.svg(WIDTH, height + 34, parts, label=_spoken(diagram))
 
 
@@ -69,32 +72,31 @@ def ternary_svg(diagram: HullDiagram) -> Markup:
 
     corners = [at((1, 0, 0)), at((0, 1, 0)), at((0, 0, 1))]
     parts: list[str] = []
-    for share in (0.25, 0.5, 0.75):
-        rest = 1 - share
-        for a, b in (
-            ((share, rest, 0), (share, 0, rest)), ((rest, share, 0), (0, share, rest)), ((rest, 0, share), (0, rest, share)),
-        ):  # fmt: skip
-            parts.append(svg.line(*at(a), *at(b), dash="1 3"))
+    for share, axis in itertools.product((0.25, 0.5, 0.75), range(3)):
+        ends = [[0.0] * 3, [0.0] * 3]
+        for index, other in enumerate({0, 1, 2} - {axis}):
+            ends[index][axis], ends[index][other] = share, 1 - share
+        parts.append(svg.line(*at(tuple(ends[0])), *at(tuple(ends[1])), dash="2 4"))
     for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
         parts.append(svg.line(*start, *end, stroke=svg.FAINT, width=1.2))
     for i, j in diagram.tie_lines:
         a, b = diagram.points[i], diagram.points[j]
         parts.append(svg.line(*at(a.fractions), *at(b.fractions), stroke=svg.INK, width=1.3))
     height = top + tall + 40
-    shown = [(p, at(p.fractions)) for p in _lowest(_drawn(diagram, within=math.inf))]
+    shown = [(p, at(p.fractions)) for p in lowest_points(drawn_points(diagram, within=math.inf))]
     parts += _marks(diagram, shown, width=WIDTH, height=height, elements=True)
-    parts += _legend(WIDTH, height, kinds={p.kind for p, _ in shown})
+    parts += _legend(WIDTH, height, points=[p for p, _ in shown], stable=diagram.stable)
     return svg.svg(WIDTH, height + 34, parts, label=_spoken(diagram))
 
 
-def _drawn(diagram: HullDiagram, *, within: float) -> list[HullPoint]:
+def drawn_points(diagram: HullDiagram, *, within: float) -> list[HullPoint]:
     """What is drawn: every stable phase, and the lowest of the rest."""
     stable = [p for p in diagram.points if p.energy_above_hull <= diagram.stable or p.kind == "discovery"]
     rest = [p for p in diagram.points if p not in stable and p.energy_above_hull <= within]
     return stable + sorted(rest, key=lambda p: p.energy_above_hull)[:MOST]
 
 
-def _lowest(points: Iterable[HullPoint]) -> list[HullPoint]:
+def lowest_points(points: Iterable[HullPoint]) -> list[HullPoint]:
     """The lowest phase of each kind at each composition: a triangle shows no heights."""
     best: dict[tuple[object, ...], HullPoint] = {}
     for point in points:
@@ -112,7 +114,7 @@ def _marks(
     height: float,
     elements: bool = False,
 ) -> list[str]:
-    """Points from the worst to the best, so that the best lie on top, then labels of the stable and of the finds."""
+    """Points from the worst to the best, so that the best lie on top, then labels."""
     parts: list[str] = []
     labels = svg.Labels(width, height)
     placed = sorted(placed, key=lambda item: (item[0].kind == "discovery", -item[0].energy_above_hull))
@@ -120,18 +122,22 @@ def _marks(
         stable = point.energy_above_hull <= diagram.stable
         parts.append(_mark(diagram, point, x, y))
         if stable or point.kind == "discovery":
-            labels.avoid(x, y)
+            labels.avoid(x, y, 8 if point.kind == "discovery" else 5)
+        else:
+            labels.spare(x, y)
     wanted = [(p, xy) for p, xy in placed if p.energy_above_hull <= diagram.stable or p.kind == "discovery"]
     done: set[str] = set()
-    for point, (x, y) in sorted(wanted, key=lambda item: (-max(item[0].fractions) < -0.999, item[0].kind == "reference")):
+    for point, (x, y) in sorted(
+        wanted, key=lambda item: (max(item[0].fractions) < 0.999, item[0].kind == "reference")
+    ):
         pure = max(point.fractions) > 0.999
         if point.formula in done or (pure and not elements):
             continue
-        label = svg_label = formula_svg(point.formula)
-        placed_label = labels.place(x, y, svg_label if label else "", length=len(point.formula), distance=14 if pure else 9)
-        if placed_label:
+        away = 14.0 if pure else 12.0 if point.kind == "discovery" else 9.0
+        label = labels.place(x, y, formula_svg(point.label), length=len(point.label), distance=away)
+        if label:
             done.add(point.formula)
-            parts.append(placed_label)
+            parts.append(label)
     return parts
 
 
@@ -146,32 +152,45 @@ def _mark(diagram: HullDiagram, point: HullPoint, x: float, y: float) -> str:
     if point.kind == "reference":
         fill = svg.INK if stable else svg.PAPER
         return svg.mark(
-            x, y, shape="square", size=4.6 if stable else 3.2, fill=fill, stroke=svg.PAPER if stable else svg.FAINT, title=title
+            x,
+            y,
+            shape="square",
+            size=4.6 if stable else 3.2,
+            fill=fill,
+            stroke=svg.PAPER if stable else svg.FAINT,
+            title=title,
         )
     if point.kind == "discovery":
         return svg.mark(x, y, shape="star", size=7.5, fill=shade, stroke=svg.INK, width=1.2, title=title)
-    return svg.mark(x, y, size=4.8 if stable else 3.8, fill=shade, stroke=svg.INK if stable else svg.PAPER, title=title)
+    return svg.mark(
+        x, y, size=4.8 if stable else 3.8, fill=shade, stroke=svg.INK if stable else svg.PAPER, title=title
+    )
 
 
-def _legend(width: float, height: float, *, kinds: set[str]) -> list[str]:
-    """Shapes and the colour scale, in one line below the drawing."""
+def _legend(width: float, height: float, *, points: list[HullPoint], stable: float) -> list[str]:
+    """The shapes that occur and the colour scale, in one line below the drawing."""
+    kinds = {p.kind for p in points}
     y = height + 16
     x = 24.0
     parts: list[str] = []
     if "reference" in kinds:
-        parts += [svg.mark(x, y - 4, shape="square", size=4.6), svg.text(x + 10, y, "reference, stable", fill=svg.FAINT, size=11)]
-        x += 116
+        parts += [
+            svg.mark(x, y - 4, shape="square", size=4.6),
+            svg.text(x + 10, y, "reference, stable", fill=svg.FAINT, size=11),
+        ]
+        x += 118
+    if any(p.kind == "reference" and p.energy_above_hull > stable for p in points):
         parts += [
             svg.mark(x, y - 4, shape="square", size=3.2, fill=svg.PAPER, stroke=svg.FAINT),
             svg.text(x + 9, y, "not stable", fill=svg.FAINT, size=11),
         ]
-        x += 78
+        x += 82
     if "candidate" in kinds:
         parts += [
             svg.mark(x, y - 4, size=4.5, fill=svg.colour(0.05)),
             svg.text(x + 10, y, "candidate", fill=svg.FAINT, size=11),
         ]
-        x += 78
+        x += 86
     if "discovery" in kinds:
         parts += [
             svg.mark(x, y - 4, shape="star", size=6.5, fill=svg.colour(0), stroke=svg.INK),

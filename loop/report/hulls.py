@@ -1,4 +1,4 @@
-"""The hull diagrams of a report: which chemical systems, which phases, and the lines that join the stable ones."""
+"""The hull diagrams of a report: which chemical systems, which phases, which tie-lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loop.hull import ON_HULL, Hull, HullPhase
 from loop.ledger.tables import Calculation
 from loop.outcomes import judged_calculations, reference_calculations
 from loop.report.contents import HullDiagram, HullPoint
-from loop.report.findings import View
+from loop.report.view import View
 
 MOST: Final = 6
 """Chemical systems drawn, each at every fidelity."""
@@ -37,7 +37,9 @@ def diagrams(view: View, *, most: int = MOST) -> tuple[tuple[HullDiagram, ...], 
     return tuple(found), max(0, len(systems) - most)
 
 
-def diagram(view: View, elements: tuple[str, ...], *, fidelity: str, role: str = "screening") -> HullDiagram | None:
+def diagram(
+    view: View, elements: tuple[str, ...], *, fidelity: str, role: str = "screening"
+) -> HullDiagram | None:
     """One chemical system at one fidelity; None where an element has no reference phase at that fidelity."""
     state, wanted = view.state, frozenset(elements)
     references = _within(state.crystals, reference_calculations(state, fidelity).items(), wanted)
@@ -61,7 +63,9 @@ def diagram(view: View, elements: tuple[str, ...], *, fidelity: str, role: str =
             formula=crystal.reduced_formula,
             fractions=_fractions(crystal, elements),
             formation_energy=hull.formation_energy(crystal.composition, energy),
-            energy_above_hull=max(0.0, hull.energy_above_hull(crystal.composition, energy, fidelity=fidelity)),
+            energy_above_hull=max(
+                0.0, hull.energy_above_hull(crystal.composition, energy, fidelity=fidelity)
+            ),
             kind="reference",
         )
         for name, crystal, energy in references
@@ -103,7 +107,11 @@ def _systems(view: View) -> list[tuple[str, ...]]:
     """Systems to draw: those searched, and binaries inside them that hold a discovery; the richest first."""
     state, discoveries = view.state, view.discoveries
     searched = view.spec.space.systems()
-    judged = {id_: state.crystals[state.candidates[id_].crystal_key or ""].elements for id_, at in state.verdicts_in_force if at == view.screening}
+    judged = {
+        id_: state.crystals[state.candidates[id_].crystal_key or ""].elements
+        for id_, at in state.verdicts_in_force
+        if at == view.screening
+    }
 
     def richness(system: tuple[str, ...]) -> tuple[int, int, int, tuple[str, ...]]:
         inside = [id_ for id_, elements in judged.items() if elements <= set(system)]

@@ -26,7 +26,10 @@ def render(report: Report) -> str:
         style=_plain_text("style.css"),
         viewer=_plain_text("viewer.js"),
         table=_plain_text("table.js"),
-        scenes={"palette": report.palette, "scenes": {f.candidate_id: f.scene for f in report.findings if f.scene}},
+        scenes={
+            "palette": report.palette,
+            "scenes": {f.candidate_id: f.scene for f in report.findings if f.scene},
+        },
         systems=_side_by_side(report.hulls),
         ids={f.candidate_id for f in report.findings},
         spread=ends,
@@ -36,7 +39,6 @@ def render(report: Report) -> str:
             screening=report.screening_fidelity,
             verifying=deciding,
             metastable=report.metastable,
-            stable=report.stable,
         ),
         shares_svg=shares_svg(report.generators),
     )
@@ -44,7 +46,11 @@ def render(report: Report) -> str:
 
 def _environment(ends: tuple[float, float]) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
     def strip(line: DecisionLine) -> Markup:
@@ -59,6 +65,7 @@ def _environment(ends: tuple[float, float]) -> Environment:
         "milli": wording.milli,
         "number": wording.number,
         "percent": wording.percent,
+        "phase": wording.phase_html,
         "plural": wording.plural,
         "predicted": said,
         "spacegroup": wording.space_group_html,

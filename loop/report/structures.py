@@ -30,8 +30,9 @@ def scene(crystal: Crystal) -> dict[str, Any]:
     """The drawing of a crystal as JSON values.
 
     Returns:
-        `cell`: three lattice vectors, Å. `atoms`: [element index, x, y, z], Å, about the cell's centre. `bonds`: pairs
-        of atom indices. `elements`: symbols, in the order of the indices. `volume`, `lengths`, `angles` of the cell shown.
+        `cell`: three lattice vectors, Å. `atoms`: [element index, x, y, z], Å, about the centre.
+        `bonds`: pairs of atom indices. `elements`: symbols, in the order of the indices. `volume` (Å3),
+        `lengths` (Å) and `angles` (degrees) of the cell shown.
     """
     lattice, coordinates, numbers = _conventional(crystal)
     elements = sorted(set(numbers))
@@ -58,16 +59,25 @@ def palette(symbols: Iterable[str]) -> dict[str, dict[str, Any]]:
     for symbol in sorted(set(symbols)):
         z = chemical_symbols.index(symbol)
         rgb = [round(255 * float(c)) for c in jmol_colors[z]]
-        found[symbol] = {"colour": "#{:02x}{:02x}{:02x}".format(*rgb), "radius": round(float(covalent_radii[z]), 2)}
+        found[symbol] = {
+            "colour": "#{:02x}{:02x}{:02x}".format(*rgb),
+            "radius": round(float(covalent_radii[z]), 2),
+        }
     return found
 
 
 def _conventional(crystal: Crystal) -> tuple[Floats, Floats, list[int]]:
-    """Lattice (`3 x 3`, Å), fractional coordinates (`n_atoms x 3`) and atomic numbers of the conventional cell."""
-    dataset = moyopy.MoyoDataset(MoyoAdapter.from_structure(crystal.to_structure()), symprec=SYMMETRY_TOLERANCE)
+    """Lattice (`3 x 3`, Å), fractional coordinates (`n_atoms x 3`) and numbers of the conventional cell."""
+    dataset = moyopy.MoyoDataset(
+        MoyoAdapter.from_structure(crystal.to_structure()), symprec=SYMMETRY_TOLERANCE
+    )
     cell = dataset.std_cell
     if len(cell.numbers) > LARGEST:
-        return np.array(crystal.lattice), np.array(crystal.fractional_coordinates), list(crystal.atomic_numbers)
+        return (
+            np.array(crystal.lattice),
+            np.array(crystal.fractional_coordinates),
+            list(crystal.atomic_numbers),
+        )
     return np.array(cell.basis), np.mod(np.array(cell.positions), 1.0), [int(z) for z in cell.numbers]
 
 
@@ -75,8 +85,8 @@ def _with_border(coordinates: Floats, numbers: list[int]) -> tuple[Floats, list[
     """Atoms on faces, edges and corners repeated on the opposite ones, as crystals are drawn."""
     found: list[Floats] = []
     kinds: list[int] = []
-    for position, z in zip(coordinates, numbers, strict=True):
-        position = np.where(position > 1 - BORDER, position - 1, position)
+    inside = np.where(coordinates > 1 - BORDER, coordinates - 1, coordinates)
+    for position, z in zip(inside, numbers, strict=True):
         choices = [(0.0, 1.0) if x < BORDER else (0.0,) for x in position]
         for shift in itertools.product(*choices):
             found.append(position + np.array(shift))

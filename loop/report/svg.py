@@ -1,11 +1,12 @@
 """A small kit for plots in plain SVG: axes, marks with hover titles, labels that keep clear of one another.
 
-Colours of text and lines are CSS variables with fall-backs, so that a plot follows the page's light or dark theme and
-is still right when it stands alone.
+Colours of text and lines are CSS variables with fall-backs, so that a plot follows the page's light or dark
+theme and is still right when it stands alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ CHOSEN: Final = "var(--blue, #2364c4)"
 AUDIT: Final = "var(--rose, #b8456b)"
 
 SCALE: Final = ((0.0, (31, 106, 214)), (0.05, (30, 160, 148)), (0.1, (222, 166, 20)), (0.2, (205, 72, 90)))
-"""Energy above hull (eV/atom) to colour: blue on the hull, teal and amber while metastable, red beyond. The steps
-differ in lightness too, so that they are told apart without colour vision."""
+"""Energy above hull (eV/atom) to colour: blue on the hull, teal and amber while metastable, red beyond. The
+steps differ in lightness too, so that they are told apart without colour vision."""
 
 FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 
@@ -31,10 +32,12 @@ FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica 
 def colour(energy_above_hull: float) -> str:
     """Colour of an energy above hull (eV/atom), clipped to the ends of `SCALE`."""
     value = min(max(energy_above_hull, SCALE[0][0]), SCALE[-1][0])
-    for (low, first), (high, second) in zip(SCALE, SCALE[1:], strict=False):
+    for (low, first), (high, second) in itertools.pairwise(SCALE):
         if value <= high:
             share = (value - low) / (high - low)
-            return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(first, second, strict=True))
+            return "#" + "".join(
+                f"{round(a + share * (b - a)):02x}" for a, b in zip(first, second, strict=True)
+            )
     raise AssertionError("the value was clipped to the scale")
 
 
@@ -58,13 +61,15 @@ def svg(width: float, height: float, content: Iterable[str], *, label: str) -> M
     """The whole picture, scaling with its container.
 
     Args:
-        width, height: of the drawing, in its own units (1 unit is a pixel at natural size).
+        width: of the drawing, in its own units (1 unit is a pixel at natural size).
+        height: likewise.
         content: SVG elements.
         label: what the picture shows, for those who do not see it.
     """
     return Markup(  # noqa: S704 - the pieces escape what is not theirs
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-label="{escape(label)}" style="max-width:{width:g}px;width:100%;height:auto;{FONT};font-size:12px">'
+        f'aria-label="{escape(label)}" '
+        f'style="max-width:{width:g}px;width:100%;height:auto;{FONT};font-size:12px">'
         + "".join(content)
         + "</svg>"
     )
@@ -80,16 +85,26 @@ def text(
     size: float | None = None,
     weight: str | None = None,
     rotate: float | None = None,
+    halo: bool = False,
 ) -> str:
-    """A line of text; anything but Markup is escaped."""
+    """A line of text; anything but Markup is escaped. With a halo it stays readable across lines."""
     more = f' font-size="{size:g}"' if size else ""
     more += f' font-weight="{weight}"' if weight else ""
     more += f' transform="rotate({rotate:g} {x:.1f} {y:.1f})"' if rotate is not None else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="fill:{fill}"{more}>{escape(content)}</text>'
+    around = f";paint-order:stroke;stroke:{PAPER};stroke-width:3.5px;stroke-linejoin:round" if halo else ""
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} style="fill:{fill}{around}"{more}>{escape(content)}</text>'
 
 
 def line(
-    x1: float, y1: float, x2: float, y2: float, *, stroke: str = LINE, width: float = 1, dash: str | None = None
+    x1: float,
+    y1: float,
+    x2: float,
+    y2: float,
+    *,
+    stroke: str = LINE,
+    width: float = 1,
+    dash: str | None = None,
 ) -> str:
     """A straight line."""
     more = f' stroke-dasharray="{dash}"' if dash else ""
@@ -107,7 +122,8 @@ def path(
         return ""
     more = f' stroke-dasharray="{dash}"' if dash else ""
     d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    return f'<path d="{d}" style="fill:none;stroke:{stroke};stroke-width:{width:g};stroke-linejoin:round"{more}/>'
+    style = f"fill:none;stroke:{stroke};stroke-width:{width:g};stroke-linejoin:round"
+    return f'<path d="{d}" style="{style}"{more}/>'
 
 
 def mark(
@@ -124,10 +140,13 @@ def mark(
     """A point of a plot.
 
     Args:
-        x, y: its centre.
+        x: its centre.
+        y: its centre.
         shape: `circle`, `square`, `diamond` or `star`.
         size: half its extent.
-        fill, stroke, width: CSS colours and the outline's width.
+        fill: CSS colour.
+        stroke: CSS colour of the outline.
+        width: of the outline.
         title: what a pointer resting on it tells.
     """
     style = f'style="fill:{fill};stroke:{stroke};stroke-width:{width:g}"'
@@ -135,7 +154,8 @@ def mark(
         start = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:g}" {style}'
     elif shape == "square":
         side = size * 0.9
-        start = f'<rect x="{x - side:.1f}" y="{y - side:.1f}" width="{2 * side:.1f}" height="{2 * side:.1f}" {style}'
+        box = f'x="{x - side:.1f}" y="{y - side:.1f}" width="{2 * side:.1f}" height="{2 * side:.1f}"'
+        start = f"<rect {box} {style}"
     else:
         corners, inner = (5, 0.45) if shape == "star" else (2, 1.0)
         radii = [size * 1.35 * (1 if i % 2 == 0 else inner) for i in range(2 * corners)]
@@ -203,11 +223,20 @@ class Axes:
 
 def tick_text(value: float, among: Sequence[float]) -> str:
     """A tick's label with as many decimals as its neighbours need."""
-    step = min((abs(b - a) for a, b in zip(among, among[1:], strict=False)), default=abs(value) or 1)
+    step = min((abs(b - a) for a, b in itertools.pairwise(among)), default=abs(value) or 1)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
     if round(step, decimals) != round(step, decimals + 1):
         decimals += 1
     return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+_PLACES: Final = (
+    (0.0, 1.0, "middle"), (0.0, -1.0, "middle"), (1.0, 0.0, "start"), (-1.0, 0.0, "end"),
+    (0.8, 0.8, "start"), (-0.8, 0.8, "end"), (0.8, -0.8, "start"), (-0.8, -0.8, "end"),
+)  # fmt: skip
+"""Where a label may stand about its point, the best first."""
 
 
 @dataclass(slots=True)
@@ -216,36 +245,41 @@ class Labels:
 
     width: float
     height: float
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    taken: list[Box] = field(default_factory=list)
+    spared: list[Box] = field(default_factory=list)
 
     def avoid(self, x: float, y: float, size: float = 5) -> None:
         """Keep clear of a point."""
         self.taken.append((x - size, y - size, x + size, y + size))
 
-    def place(self, x: float, y: float, content: str | Markup, *, length: int, distance: float = 9) -> str | None:
+    def spare(self, x: float, y: float, size: float = 4) -> None:
+        """Keep clear of a point where there is a choice."""
+        self.spared.append((x - size, y - size, x + size, y + size))
+
+    def place(
+        self, x: float, y: float, content: str | Markup, *, length: int, distance: float = 9
+    ) -> str | None:
         """The label of a point, or None where there is no room for it.
 
         Args:
-            x, y: the point.
+            x: the point.
+            y: the point.
             content: the label.
             length: about how many characters wide it is.
             distance: from the point.
         """
         wide, high = 6.6 * length, 13.0
-        for dx, dy, anchor in (
-            (0, 1.9, "middle"), (0, -0.8, "middle"), (1, 0.45, "start"), (-1, 0.45, "end"),
-            (0.8, 1.5, "start"), (-0.8, 1.5, "end"), (0.8, -0.5, "start"), (-0.8, -0.5, "end"),
-        ):  # fmt: skip
-            at_x, at_y = x + dx * distance, y + dy * distance
+        for avoided, (dx, dy, anchor) in itertools.product((self.taken + self.spared, self.taken), _PLACES):
+            at_x, at_y = x + dx * distance, y + 4 + dy * (distance + (5 if dy > 0 else 0))
             left = at_x - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
             box = (left, at_y - high + 2, left + wide, at_y + 4)
             if box[0] < 0 or box[1] < 0 or box[2] > self.width or box[3] > self.height:
                 continue
-            if not any(_overlap(box, other) for other in self.taken):
+            if not any(_overlap(box, other) for other in avoided):
                 self.taken.append(box)
-                return text(at_x, at_y, content, anchor=anchor, weight="600")
+                return text(at_x, at_y, content, anchor=anchor, weight="600", halo=True)
         return None
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

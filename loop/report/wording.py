@@ -17,6 +17,14 @@ def formula_html(formula: str) -> Markup:
     return Markup(re.sub(r"(\d+(?:\.\d+)?)", r"<sub>\1</sub>", str(escape(formula))))  # noqa: S704 - escaped first
 
 
+def phase_html(name: str) -> Markup:
+    """A phase as `formula (candidate id)` with subscripts in the formula; any other name as it is."""
+    match = re.fullmatch(r"(\S+) \((\d+-\d+)\)", name)
+    if not match:
+        return escape(name)
+    return Markup("{} <small>{}</small>").format(formula_html(match[1]), match[2])
+
+
 def formula_svg(formula: str) -> Markup:
     """A formula with its numbers as subscripts, as the inside of an SVG `text`."""
     parts = re.split(r"(\d+(?:\.\d+)?)", formula)

@@ -29,8 +29,11 @@
     const sticks = [];
     for (const [i, j] of scene.bonds) {
       const [a, b] = [atoms[i], atoms[j]];
-      const middle = a.at.map((x, k) => (x + b.at[k]) / 2);
-      sticks.push({ from: a.at, to: middle, colour: a.colour }, { from: middle, to: b.at, colour: b.colour });
+      const length = Math.hypot(...a.at.map((x, k) => b.at[k] - x));
+      const along = distance => a.at.map((x, k) => x + (b.at[k] - x) * distance / length);
+      // From just below one surface to just below the other: a bond is never painted over the ball it leaves.
+      const [start, end] = [along(0.85 * a.radius), along(length - 0.85 * b.radius)];
+      sticks.push({ from: start, to: along(length / 2), colour: a.colour }, { from: along(length / 2), to: end, colour: b.colour });
     }
     const corner = (i, j, k) => [0, 1, 2].map(d => (i - 0.5) * scene.cell[0][d] + (j - 0.5) * scene.cell[1][d] + (k - 0.5) * scene.cell[2][d]);
     const edges = [];

@@ -7,16 +7,21 @@ hulls by pymatgen. Nothing here imports what it is used to test.
 from __future__ import annotations
 
 import itertools
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.filters import FrechetCellFilter
+from ase.filters import UnitCellFilter
 from ase.optimize import BFGS
 from ase.phonons import Phonons
 from ase.spacegroup import crystal as spacegroup_crystal
@@ -60,7 +65,14 @@ def spec(**changes: Any) -> CampaignSpec:
             "generators": [{"name": "prototypes", "weight": 3}, {"name": "random_symmetric"}],
             "potential": {"name": "emt"},
             "verification": [
-                {"name": VERIFY, "potential": {"name": "ase", "calculator": "ase.calculators.emt:EMT", "arguments": {"asap_cutoff": True}}},
+                {
+                    "name": VERIFY,
+                    "potential": {
+                        "name": "ase",
+                        "calculator": "ase.calculators.emt:EMT",
+                        "arguments": {"asap_cutoff": True},
+                    },
+                },
                 {"name": PHONONS, "verifier": "phonons", "potential": {"name": "emt"}, "admits_within": 0.05},
             ],
             "budget": {"verifications": 12, "cpu_seconds": 600},
@@ -76,15 +88,37 @@ def decorated(kind: str, *symbols: str) -> Atoms:
     a, b, c = (*symbols, *symbols[:1] * 2)[:3]
     build = {
         "A1": lambda: bulk(a, "fcc", a=4.0, cubic=True),
-        "L10": lambda: Atoms([a, b], scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=(2.83, 2.83, 4.0), pbc=True),
-        "L12": lambda: Atoms([a, b, b, b], scaled_positions=[(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)], cell=(4, 4, 4), pbc=True),
-        "B2": lambda: Atoms([a, b], scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=(3.1, 3.1, 3.1), pbc=True),
-        "B1": lambda: spacegroup_crystal([a, b], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.4] * 3 + [90] * 3, primitive_cell=True),
+        "L10": lambda: Atoms(
+            [a, b], scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=(2.83, 2.83, 4.0), pbc=True
+        ),
+        "L12": lambda: Atoms(
+            [a, b, b, b],
+            scaled_positions=[(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)],
+            cell=(4, 4, 4),
+            pbc=True,
+        ),
+        "B2": lambda: Atoms(
+            [a, b], scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=(3.1, 3.1, 3.1), pbc=True
+        ),
+        "B1": lambda: spacegroup_crystal(
+            [a, b],
+            [(0, 0, 0), (0.5, 0.5, 0.5)],
+            spacegroup=225,
+            cellpar=[5.4] * 3 + [90] * 3,
+            primitive_cell=True,
+        ),
         "L21": lambda: spacegroup_crystal(
-            [a, b, c], [(0.25, 0.25, 0.25), (0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[6.2] * 3 + [90] * 3, primitive_cell=True
+            [a, b, c],
+            [(0.25, 0.25, 0.25), (0, 0, 0), (0.5, 0.5, 0.5)],
+            spacegroup=225,
+            cellpar=[6.2] * 3 + [90] * 3,
+            primitive_cell=True,
         ),
         "L12-layered": lambda: Atoms(
-            [a, b, c, c], scaled_positions=[(0, 0, 0), (0.5, 0.5, 0), (0, 0.5, 0.5), (0.5, 0, 0.5)], cell=(4, 4, 4), pbc=True
+            [a, b, c, c],
+            scaled_positions=[(0, 0, 0), (0.5, 0.5, 0), (0, 0.5, 0.5), (0.5, 0, 0.5)],
+            cell=(4, 4, 4),
+            pbc=True,
         ),
     }
     atoms = build[kind]()
@@ -118,7 +152,9 @@ class World:
 
     def begin(self) -> None:
         versions = {"motherlode": "0.1.0", "ase": "3.29", "pymatgen": "2026.10", "python": "3.11"}
-        row = Campaign(id=self.id, revision=1, name=self.spec.name, spec=dict(as_json(self.spec)), versions=versions)
+        row = Campaign(
+            id=self.id, revision=1, name=self.spec.name, spec=dict(as_json(self.spec)), versions=versions
+        )
         self.ledger.append(row, token=None)
         self.token = self.ledger.acquire(self.id)
 
@@ -126,20 +162,30 @@ class World:
         self.ledger.append(*rows, token=self.token)
 
     def stage(self, iteration: int, name: str, began: float, **summary: Any) -> Stage:
-        return Stage(campaign_id=self.id, iteration=iteration, name=name, seconds=time.monotonic() - began, summary=summary)
+        return Stage(
+            campaign_id=self.id,
+            iteration=iteration,
+            name=name,
+            seconds=time.monotonic() - began,
+            summary=summary,
+        )
 
-    def compute(self, name: str, crystal: Crystal, *, fidelity: str, purpose: str, iteration: int, steps: int = 60) -> Calculation:
+    def compute(
+        self, name: str, crystal: Crystal, *, fidelity: str, purpose: str, iteration: int, steps: int = 60
+    ) -> Calculation:
         """Relax, and write what it gave and cost."""
         key = f"{fidelity}-{crystal.key[:24]}"
         declared = Cost(
             campaign_id=self.id, calculation_key=key, currency="cpu_seconds", kind="declared", purpose=purpose, iteration=iteration,
             amount=0.1 * crystal.number_of_atoms,
         )  # fmt: skip
-        self.append(Attempt(campaign_id=self.id, calculation_key=key, number=1, lease_token=self.token), declared)
+        self.append(
+            Attempt(campaign_id=self.id, calculation_key=key, number=1, lease_token=self.token), declared
+        )
         began = time.process_time()
         atoms = crystal.to_atoms()
         atoms.calc = EMT(asap_cutoff=fidelity == VERIFY)
-        with BFGS(FrechetCellFilter(atoms), logfile=None) as optimiser:
+        with BFGS(UnitCellFilter(atoms), logfile=None) as optimiser:
             converged = optimiser.run(fmax=0.05, steps=steps)
         seconds = time.process_time() - began
         relaxed = Crystal.from_atoms(atoms) if converged else None
@@ -153,7 +199,15 @@ class World:
         )  # fmt: skip
         settled = {"cpu_seconds": seconds, **({"verifications": 1.0} if purpose == VERIFY else {})}
         costs = [
-            Cost(campaign_id=self.id, calculation_key=key, currency=c, kind="settled", purpose=purpose, iteration=iteration, amount=a)
+            Cost(
+                campaign_id=self.id,
+                calculation_key=key,
+                currency=c,
+                kind="settled",
+                purpose=purpose,
+                iteration=iteration,
+                amount=a,
+            )
             for c, a in settled.items()
         ]
         self.append(*([crystal_row(relaxed)] if relaxed else []), calculation, *costs)
@@ -166,7 +220,11 @@ class World:
         """Elements, and the binaries of Au-Cu: what is known before the campaign starts."""
         began = time.monotonic()
         known = {f"{e}-A1": decorated("A1", e) for e in ELEMENTS}
-        known |= {"Cu3Au-L12": decorated("L12", "Au", "Cu"), "CuAu-B1": decorated("B1", "Cu", "Au"), "CuPd-B1": decorated("B1", "Cu", "Pd")}
+        known |= {
+            "Cu3Au-L12": decorated("L12", "Au", "Cu"),
+            "CuAu-B1": decorated("B1", "Cu", "Au"),
+            "CuPd-B1": decorated("B1", "Cu", "Pd"),
+        }
         for name, atoms in known.items():
             crystal = Crystal.from_atoms(atoms)
             self.append(crystal_row(crystal))
@@ -178,7 +236,12 @@ class World:
     def reference_set(self, fidelity: str, *, iteration: int) -> None:
         version = f"references-{fidelity}-{iteration}"
         phases = [
-            ReferencePhaseRow(campaign_id=self.id, reference_version=version, name=name, calculation_key=self.energies[fidelity][name].key)
+            ReferencePhaseRow(
+                campaign_id=self.id,
+                reference_version=version,
+                name=name,
+                calculation_key=self.energies[fidelity][name].key,
+            )
             for name in self.references
         ]
         row = ReferenceSet(
@@ -188,7 +251,9 @@ class World:
         self.append(row, *phases)
         self.versions[fidelity] = version
 
-    def propose(self, iteration: int, structures: list[tuple[str, Atoms, dict[str, Any], tuple[str, ...]]]) -> list[str]:
+    def propose(
+        self, iteration: int, structures: list[tuple[str, Atoms, dict[str, Any], tuple[str, ...]]]
+    ) -> list[str]:
         """Write proposals; what lies outside or repeats is set aside."""
         began, kept, seen = time.monotonic(), [], {c.crystal_key for c in self.energies[SCREEN].values()}
         for ordinal, (generator, atoms, details, parents) in enumerate(structures, start=1):
@@ -201,15 +266,30 @@ class World:
             self.append(crystal_row(crystal), row)
             self.crystals[crystal.key] = crystal
             reason = self.spec.space.reason_against(crystal.elements, crystal.number_of_atoms)
-            why = ("outside-space", reason) if reason else ("duplicate", "the same crystal as an earlier one") if crystal.key in seen else None
+            why = (
+                ("outside-space", reason)
+                if reason
+                else ("duplicate", "the same crystal as an earlier one")
+                if crystal.key in seen
+                else None
+            )
             seen.add(crystal.key)
             if why:
                 self.append(
-                    Rejection(campaign_id=self.id, candidate_id=id_, iteration=iteration, stage="propose", reason=why[0], detail=why[1])
+                    Rejection(
+                        campaign_id=self.id,
+                        candidate_id=id_,
+                        iteration=iteration,
+                        stage="propose",
+                        reason=why[0],
+                        detail=why[1],
+                    )
                 )
                 continue
             kept.append(id_)
-            calculation = self.compute(id_, crystal, fidelity=SCREEN, purpose="screening", iteration=iteration, steps=25)
+            calculation = self.compute(
+                id_, crystal, fidelity=SCREEN, purpose="screening", iteration=iteration, steps=25
+            )
             if calculation.outcome == "failed":
                 self.failure(id_, "relax", iteration, calculation)
         fresh = [id_ for id_ in kept if id_ in self.energies[SCREEN] and not self.repeats(id_, iteration)]
@@ -248,7 +328,11 @@ class World:
     def judge(self, fidelity: str, *, iteration: int) -> dict[str, float]:
         """A hull of references and finds, and a verdict for every candidate on it, superseding earlier ones."""
         entries = {
-            name: PDEntry(self.crystals[c.result_crystal_key].composition, c.energy_per_atom * self.crystals[c.result_crystal_key].number_of_atoms, name=name)
+            name: PDEntry(
+                self.crystals[c.result_crystal_key].composition,
+                c.energy_per_atom * self.crystals[c.result_crystal_key].number_of_atoms,
+                name=name,
+            )
             for name, c in self.energies[fidelity].items()
         }
         known = PhaseDiagram([entries[name] for name in self.references])
@@ -282,7 +366,13 @@ class World:
         self.append(*rows)
         return above
 
-    def turn(self, iteration: int, structures: list[tuple[str, Atoms, dict[str, Any], tuple[str, ...]]], *, batch: int = 4) -> None:
+    def turn(
+        self,
+        iteration: int,
+        structures: list[tuple[str, Atoms, dict[str, Any], tuple[str, ...]]],
+        *,
+        batch: int = 4,
+    ) -> None:
         """One iteration after its proposals: screen, select, verify, learn."""
         fresh = self.propose(iteration, structures)
         began = time.monotonic()
@@ -320,7 +410,11 @@ class World:
             calculation = self.compute(id_, crystal, fidelity=VERIFY, purpose=VERIFY, iteration=iteration)
             if calculation.outcome == "failed":
                 self.failure(id_, VERIFY, iteration, calculation)
-            self.append(self.verification(iteration, id_, VERIFY, calculation, stable=None, summary=self.novelty(id_, calculation)))
+            self.append(
+                self.verification(
+                    iteration, id_, VERIFY, calculation, stable=None, summary=self.novelty(id_, calculation)
+                )
+            )
         above = self.judge(VERIFY, iteration=iteration)
         for id_ in ids:
             if above.get(id_, 1.0) <= 0.05:
@@ -334,10 +428,25 @@ class World:
         }  # fmt: skip
 
     def same(self, name: str, calculation: Calculation) -> bool:
-        mine, other = (self.crystals.get(c.result_crystal_key or "") for c in (calculation, self.energies[VERIFY][name]))
-        return mine is not None and other is not None and bool(MATCHER.fit(mine.to_structure(), other.to_structure()))
+        mine, other = (
+            self.crystals.get(c.result_crystal_key or "") for c in (calculation, self.energies[VERIFY][name])
+        )
+        return (
+            mine is not None
+            and other is not None
+            and bool(MATCHER.fit(mine.to_structure(), other.to_structure()))
+        )
 
-    def verification(self, iteration: int, id_: str, level: str, calculation: Calculation, *, stable: bool | None, summary: dict[str, Any]) -> Verification:
+    def verification(
+        self,
+        iteration: int,
+        id_: str,
+        level: str,
+        calculation: Calculation,
+        *,
+        stable: bool | None,
+        summary: dict[str, Any],
+    ) -> Verification:
         return Verification(
             campaign_id=self.id, candidate_id=id_, level=level, iteration=iteration, calculation_key=calculation.key,
             outcome=calculation.outcome, dynamically_stable=stable, summary=summary,
@@ -348,14 +457,14 @@ class World:
         crystal = self.crystals[self.energies[VERIFY][id_].result_crystal_key]
         began = time.process_time()
         atoms = crystal.to_atoms()
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
             phonons = Phonons(atoms, EMT(), supercell=(2, 2, 2), delta=0.02, name=f"{folder}/phonon")
             phonons.run()
             phonons.read(acoustic=True)
         grid = np.array(list(itertools.product((0, 1 / 2), repeat=3)))
-        frequencies = phonons.band_structure(grid[np.abs(grid).sum(axis=1) > 0], verbose=False) / 0.004135667696  # eV to THz
+        frequencies = (
+            phonons.band_structure(grid[np.abs(grid).sum(axis=1) > 0], verbose=False) / 0.004135667696
+        )  # eV to THz
         seconds = time.process_time() - began
         lowest = float(frequencies.min())
         calculation = Calculation(
@@ -393,10 +502,14 @@ def proposals() -> list[list[tuple[str, Atoms, dict[str, Any], tuple[str, ...]]]
     """What the campaign proposes in its three iterations."""
     rng = np.random.default_rng(0)
 
-    def prototype(kind: str, *symbols: str, parents: tuple[str, ...] = ()) -> tuple[str, Atoms, dict[str, Any], tuple[str, ...]]:
+    def prototype(
+        kind: str, *symbols: str, parents: tuple[str, ...] = ()
+    ) -> tuple[str, Atoms, dict[str, Any], tuple[str, ...]]:
         return ("prototypes", decorated(kind, *symbols), {"prototype": kind}, parents)
 
-    def shaken(kind: str, *symbols: str, by: float = 0.12) -> tuple[str, Atoms, dict[str, Any], tuple[str, ...]]:
+    def shaken(
+        kind: str, *symbols: str, by: float = 0.12
+    ) -> tuple[str, Atoms, dict[str, Any], tuple[str, ...]]:
         atoms = decorated(kind, *symbols)
         atoms.positions += rng.normal(scale=by, size=atoms.positions.shape)
         return ("random_symmetric", atoms, {"space_group_drawn": 1}, ())
@@ -431,3 +544,22 @@ def run(ledger: Ledger, *, iterations: int = 3) -> World:
     if iterations == 3:
         world.stop(3, "3 iterations were made; stopping.iterations asks for 3")
     return world
+
+
+CAMPAIGN = "copper-gold-palladium-0f0f0f0f"
+
+
+@cache
+def recorded(folder: Path, iterations: int = 3) -> Path:
+    """The SQLite file of the campaign, computed once per process."""
+    path = folder / f"alloys-{iterations}.sqlite"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        run(ledger, iterations=iterations)
+    return path
+
+
+@pytest.fixture(scope="session")
+def alloys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """The finished campaign's ledger. Tests read it; who writes takes a copy."""
+    with Ledger.open(f"sqlite:///{recorded(tmp_path_factory.getbasetemp())}") as ledger:
+        yield ledger
