@@ -119,8 +119,8 @@ class FlowVerifier(ABC):
         written = read_request(folder)
         if written is not None and written.digest != wanted:
             raise VerificationError(
-                f"{folder}: holds a request for {written.crystal.reduced_formula} at {written.level} with "
-                "other settings or code; one id names one calculation: move the folder away to compute anew"
+                f"{folder}: holds a request for another crystal ({written.crystal.reduced_formula} at "
+                f"{written.level}), other settings or other code; one id names one calculation, so move it away"
             )
         result = read_result(folder, request_digest=wanted)
         if result is not None:

@@ -145,7 +145,7 @@ def test_half_written_folder_is_done_again(verifier, tmp_path, damage):
 def test_one_id_names_one_calculation(verifier):
     settle(verifier(), COPPER)
     with pytest.raises(
-        VerificationError, match="holds a request for Cu at emt-potential with other settings"
+        VerificationError, match=r"holds a request for another crystal \(Cu at emt-potential\)"
     ):
         verifier().submit(SILICON, request_id="r1")
     with pytest.raises(VerificationError, match="holds a request"):
