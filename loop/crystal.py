@@ -47,8 +47,9 @@ _UNREADABLE: Final = (
     ArithmeticError,
     AssertionError,
     EOFError,
+    Warning,
 )
-"""What pymatgen's parsers raise on corrupt files."""
+"""What pymatgen's parsers raise on corrupt files, warnings raised as errors among it."""
 
 Vector = tuple[float, float, float]
 

@@ -116,11 +116,11 @@ class Hull:
             HullError: names the element that the hull does not have.
         """
         fractions = atomic_fractions(composition)
+        if not fractions:
+            raise HullError("the composition is empty; give the amounts of its elements")
         foreign = sorted(set(fractions) - set(self.elements))
-        if foreign or not fractions:
-            raise HullError(
-                f"the hull of {'-'.join(self.elements)} does not have {', '.join(foreign) or 'nothing'}"
-            )
+        if foreign:
+            raise HullError(f"the hull of {'-'.join(self.elements)} does not have {', '.join(foreign)}")
         return np.array([fractions.get(symbol, 0.0) for symbol in self.elements])
 
     def formation_energy(self, composition: CompositionLike, energy_per_atom: float) -> float:
