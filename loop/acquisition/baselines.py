@@ -35,7 +35,7 @@ class Greedy:
     ) -> list[Choice]:
         """Choose by the screen alone. The screened value is the prediction, without any doubt."""
         del rng
-        check_inputs(options, observations, batch_size=batch_size, budget=budget)
+        check_inputs(options, observations, budget=budget)
         screened = np.array([o.screened for o in options], dtype=np.float64)
         return choices_from(
             options,
@@ -68,7 +68,7 @@ class Random:
         rng: np.random.Generator,
     ) -> list[Choice]:
         """Choose by lot. The score is the lot."""
-        check_inputs(options, observations, batch_size=batch_size, budget=budget)
+        check_inputs(options, observations, budget=budget)
         # Lots go out by id, so that the order of the options cannot change who is drawn.
         ids = sorted(o.candidate_id for o in options)
         lot = dict(zip(ids, rng.random(len(ids)), strict=True))

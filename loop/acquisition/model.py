@@ -20,7 +20,7 @@ def believe(
 ) -> Belief:
     """The belief about the options' verified energies above hull that the observations support.
 
-    The Gaussian process speaks where there are enough observations and it beats the simpler models on
+    The Gaussian process speaks where there are enough observations and it beats the plain screened value on
     held-out ones; otherwise the constant model does, and the account says why.
     """
     # Sums in another order round differently: sorted, the order of arrival cannot change a decision.
@@ -48,7 +48,7 @@ def believe(
                 noise=quality.variance_factor * fitted.noise,
                 account=account,
             )
-        why = "the Gaussian process was no better on held-out candidates"
+        why = "the Gaussian process was no better than the screened value on held-out candidates"
     constant = fit_constant(residuals, prior_deviation=settings.prior_deviation)
     account |= {
         "model": "constant residual" if known else "prior",

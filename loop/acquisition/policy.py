@@ -70,6 +70,7 @@ class Policy(Protocol):
     ) -> list[Choice]:
         """One choice per option, in the order of the options.
 
-        At most `batch_size` of them are `chosen`, and together they cost at most `budget`.
+        At most `batch_size` of them are `chosen`, and together they cost at most `budget`, which may be
+        below 0: then none is.
         """
         ...

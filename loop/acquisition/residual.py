@@ -57,7 +57,7 @@ class Residual:
         The score is expected worth per (cost to the power `cost_exponent`) of an option by itself.
         """
         del rng
-        check_inputs(options, observations, batch_size=batch_size, budget=budget)
+        check_inputs(options, observations, budget=budget)
         if not options:
             return []
         settings, thresholds = self.settings, self.thresholds
@@ -125,7 +125,7 @@ class UpperConfidenceBound:
     ) -> list[Choice]:
         """Choose by the bound; `rng` is not drawn from. The score is its negative, eV/atom."""
         del rng
-        check_inputs(options, observations, batch_size=batch_size, budget=budget)
+        check_inputs(options, observations, budget=budget)
         if not options:
             return []
         belief = believe(options, observations, settings=self.settings)

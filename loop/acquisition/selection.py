@@ -16,18 +16,16 @@ from loop.errors import AcquisitionError
 Floats = NDArray[np.float64]
 
 
-def check_inputs(
-    options: Sequence[Option], observations: Sequence[Observation], *, batch_size: int, budget: float
-) -> None:
-    """Refuse what no policy can judge.
+def check_inputs(options: Sequence[Option], observations: Sequence[Observation], *, budget: float) -> None:
+    """Refuse what no policy can judge. A budget below 0, left by costs above the declared, is no fault.
 
     Raises:
         AcquisitionError: an option is listed twice, numbers are not finite, a cost is not positive, features
         differ in
-            length, or batch size or budget are negative.
+            length, or the budget is not a number.
     """
-    if batch_size < 0 or math.isnan(budget) or budget < 0:
-        raise AcquisitionError(f"batch_size ({batch_size}) and budget ({budget}) must not be negative")
+    if math.isnan(budget):
+        raise AcquisitionError("the budget is not a number; give what is left of the currency, or infinity")
     if len({o.candidate_id for o in options}) != len(options):
         raise AcquisitionError("a candidate is listed twice among the options; list each once")
     everyone: list[Option | Observation] = [*options, *observations]

@@ -10,6 +10,7 @@ Subclass `PolicyConformance` and give it the policy:
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -24,7 +25,10 @@ from loop.errors import AcquisitionError
 LENGTH = 4
 """Features of the drawn candidates."""
 REPEATABLE = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 
 finite = st.floats(-5, 5, allow_nan=False)
@@ -33,7 +37,8 @@ vectors = st.lists(finite, min_size=LENGTH, max_size=LENGTH).map(lambda v: np.ar
 
 @st.composite
 def problems(draw):
-    """Options and observations with all that a campaign can bring: duplicates, constants, outliers, nothing."""
+    """Options and observations with all that a campaign can bring: duplicates, constants, outliers,
+    nothing."""
     n_options, n_observations = draw(st.integers(0, 8)), draw(st.integers(0, 10))
     energies = st.floats(0, 0.3, allow_nan=False)
     options = [
@@ -60,7 +65,15 @@ def problems(draw):
 def content(choices: list[Choice]) -> list[tuple[object, ...]]:
     """The choices as values that can be compared to the last bit."""
     return [
-        (c.candidate_id, c.role, c.rank, c.score, c.predicted_mean, c.predicted_deviation, json.dumps(dict(c.reasons)))
+        (
+            c.candidate_id,
+            c.role,
+            c.rank,
+            c.score,
+            c.predicted_mean,
+            c.predicted_deviation,
+            json.dumps(dict(c.reasons)),
+        )
         for c in choices
     ]
 
@@ -78,7 +91,10 @@ class PolicyConformance:
 
     @REPEATABLE
     @given(
-        problem=problems(), batch_size=st.integers(0, 10), budget=st.floats(0, 2e3), seed=st.integers(0, 2**32 - 1)
+        problem=problems(),
+        batch_size=st.integers(0, 10),
+        budget=st.floats(0, 2e3),
+        seed=st.integers(0, 2**32 - 1),
     )
     def test_keeps_its_bounds_and_says_all_of_every_option(self, policy, problem, batch_size, budget, seed):
         options, observations = problem
@@ -99,7 +115,7 @@ class PolicyConformance:
             assert choice.predicted_deviation >= 0
             assert json.loads(json.dumps(dict(choice.reasons), allow_nan=False)) == dict(choice.reasons)
         by_rank = sorted(choices, key=lambda c: c.rank)
-        assert all(a.score >= b.score for a, b in zip(by_rank, by_rank[1:], strict=False))
+        assert all(a.score >= b.score for a, b in itertools.pairwise(by_rank))
         # The same question gives the same answer, to the last bit.
         assert content(choose(options, observations)) == content(choices)
 
@@ -130,7 +146,9 @@ class PolicyConformance:
         options, observations = small_problem()
         before = [o.features.copy() for o in (*options, *observations)]
         policy.choose(options, observations, batch_size=2, budget=10.0, rng=np.random.default_rng(0))
-        assert all(np.array_equal(a, o.features) for a, o in zip(before, (*options, *observations), strict=True))
+        assert all(
+            np.array_equal(a, o.features) for a, o in zip(before, (*options, *observations), strict=True)
+        )
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -149,6 +167,13 @@ class PolicyConformance:
         options = [Option(**{**first, **change}), *options[1:]]
         with pytest.raises(AcquisitionError, match=message):
             policy.choose(options, observations, batch_size=2, budget=10.0, rng=np.random.default_rng(0))
+
+    def test_a_budget_in_debt_buys_nothing(self, policy):
+        options, observations = small_problem()
+        choices = policy.choose(
+            options, observations, batch_size=2, budget=-3.0, rng=np.random.default_rng(0)
+        )
+        assert {c.role for c in choices} == {"passed over"}
 
     def test_refuses_a_verified_energy_that_is_not_a_number(self, policy):
         options, observations = small_problem()
@@ -170,7 +195,10 @@ def small_problem() -> tuple[list[Option], list[Observation]]:
     ]
     observations = [
         Observation(
-            candidate_id=f"0001-{i:04d}", features=rng.normal(size=LENGTH), screened=0.02 * i, verified=0.03 * i
+            candidate_id=f"0001-{i:04d}",
+            features=rng.normal(size=LENGTH),
+            screened=0.02 * i,
+            verified=0.03 * i,
         )
         for i in range(10)
     ]

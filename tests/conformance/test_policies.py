@@ -43,7 +43,9 @@ def test_the_four_policies_of_the_campaign_file_are_registered():
 @pytest.mark.slow
 def test_another_process_with_other_threads_and_hashes_decides_the_same(registered):
     options, observations = small_problem()
-    here = content(registered.choose(options, observations, batch_size=3, budget=9.0, rng=np.random.default_rng(3)))
+    here = content(
+        registered.choose(options, observations, batch_size=3, budget=9.0, rng=np.random.default_rng(3))
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     there = subprocess.run(
         [sys.executable, "-c", PROGRAM, registered.name],

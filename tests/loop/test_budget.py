@@ -27,7 +27,9 @@ def test_remaining_is_budget_less_settled_less_outstanding(held, settled, outsta
 
 
 def test_a_calculation_that_cost_more_than_declared_leaves_a_debt():
-    assert budget.remaining({"cpu_seconds": 10.0}, settled={"cpu_seconds": 12.5}, outstanding={}) == {"cpu_seconds": -2.5}
+    assert budget.remaining({"cpu_seconds": 10.0}, settled={"cpu_seconds": 12.5}, outstanding={}) == {
+        "cpu_seconds": -2.5
+    }
 
 
 @given(costs=st.lists(amounts), order=st.randoms())
@@ -58,14 +60,19 @@ def test_a_currency_without_a_budget_is_unlimited():
 
 
 def test_exhausted_names_what_is_gone():
-    assert budget.exhausted({"cpu_seconds": 0.0, "verifications": 3.0, "core_hours": -1.0}) == ("core_hours", "cpu_seconds")
+    assert budget.exhausted({"cpu_seconds": 0.0, "verifications": 3.0, "core_hours": -1.0}) == (
+        "core_hours",
+        "cpu_seconds",
+    )
 
 
 @pytest.mark.parametrize(
     ("left", "costs", "expected"),
     [
-        ({"cpu_seconds": 100.0, "verifications": 5.0}, [{"cpu_seconds": 50.0, "verifications": 1.0}], "cpu_seconds"),
-        ({"cpu_seconds": 1000.0, "verifications": 5.0}, [{"cpu_seconds": 50.0, "verifications": 1.0}], "verifications"),
+        ({"cpu_seconds": 100.0, "verifications": 5.0}, [{"cpu_seconds": 50.0, "verifications": 1.0}],
+         "cpu_seconds"),
+        ({"cpu_seconds": 1000.0, "verifications": 5.0}, [{"cpu_seconds": 50.0, "verifications": 1.0}],
+         "verifications"),
         ({"cpu_seconds": 1000.0}, [{"core_hours": 2.0}], None),
         ({"cpu_seconds": 1000.0}, [], None),
         ({"a": 10.0, "b": 10.0}, [{"b": 1.0, "a": 1.0}], "a"),
@@ -76,7 +83,11 @@ def test_the_scarcest_currency_runs_out_first(left, costs, expected):
 
 
 def test_iterations_affordable():
-    assert budget.iterations_affordable({"verifications": 20.0, "cpu_seconds": 99.0}, {"verifications": 6.0, "cpu_seconds": 10.0}) == 3  # fmt: skip
+    left, iteration = (
+        {"verifications": 20.0, "cpu_seconds": 99.0},
+        {"verifications": 6.0, "cpu_seconds": 10.0},
+    )
+    assert budget.iterations_affordable(left, iteration) == 3
     assert budget.iterations_affordable({"verifications": -1.0}, {"verifications": 6.0}) == 0
     assert budget.iterations_affordable({"cpu_seconds": 1.0}, {"verifications": 6.0}) is None
 
@@ -89,7 +100,12 @@ def test_an_unknown_currency_is_named_with_the_one_that_was_meant():
 def test_a_currency_that_only_a_level_names_is_known():
     level = {"name": "dft", "verifier": "potential", "cost": {"core_hours": 2}}
     campaign = CampaignSpec.model_validate(
-        {"name": "test", "space": {"chemical_systems": ["Ni-Ti"]}, "verification": [level], "budget": {"core_hours": 9}}
+        {
+            "name": "test",
+            "space": {"chemical_systems": ["Ni-Ti"]},
+            "verification": [level],
+            "budget": {"core_hours": 9},
+        }
     )
     budget.check_currencies(campaign)
 

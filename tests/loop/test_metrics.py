@@ -1,10 +1,10 @@
-"""Figures of merit against closed forms, statsmodels-free references and counting by hand."""
+"""Figures of merit against closed forms, simulation and counting by hand."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop import metrics
@@ -15,10 +15,17 @@ THRESHOLDS = Thresholds()
 
 
 def verified(number=0, **values):
-    defaults = {"candidate_id": f"0001-{number:04d}", "iteration": 1, "role": "chosen", "screened": 0.0, "verified": 0.05}
+    defaults = {
+        "candidate_id": f"0001-{number:04d}",
+        "iteration": 1,
+        "role": "chosen",
+        "screened": 0.0,
+        "verified": 0.05,
+    }
     return Verified(**{**defaults, **values})
 
 
+@settings(deadline=None)  # the first call imports scipy.stats
 @given(trials=st.integers(1, 200), share=st.floats(0, 1))
 def test_wilsons_interval_solves_its_equation(trials, share):
     """At both ends the observed share is z standard errors of the *end* away (Wilson 1927)."""
@@ -28,7 +35,9 @@ def test_wilsons_interval_solves_its_equation(trials, share):
     assert result.low <= result.estimate <= result.high
     for end in (result.low, result.high):
         if 1e-9 < end < 1 - 1e-9:
-            assert abs(result.estimate - end) == pytest.approx(z * math.sqrt(end * (1 - end) / trials), rel=1e-6)
+            assert abs(result.estimate - end) == pytest.approx(
+                z * math.sqrt(end * (1 - end) / trials), rel=1e-6
+            )
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -83,7 +92,8 @@ def test_sun_counts_by_hand():
     found = {name: getattr(counts, name).successes for name in
              ("stable", "metastable", "unique", "novel", "sun", "metastable_sun", "discoveries")}  # fmt: skip
     assert found == {
-        "stable": 2, "metastable": 4, "unique": 5, "novel": 5, "sun": 1, "metastable_sun": 2, "discoveries": 1,
+        "stable": 2, "metastable": 4, "unique": 5, "novel": 5, "sun": 1, "metastable_sun": 2,
+        "discoveries": 1,
     }  # fmt: skip
     assert counts.sun.trials == 6
 
@@ -130,7 +140,9 @@ def test_enrichment_without_an_audit_claims_nothing():
 
 
 def test_enrichment_over_an_audit_without_finds_has_a_lower_bound_but_no_ratio():
-    candidates = [verified(i) for i in range(20)] + [verified(50 + i, role="audit", verified=0.9) for i in range(20)]
+    candidates = [verified(i) for i in range(20)] + [
+        verified(50 + i, role="audit", verified=0.9) for i in range(20)
+    ]
     result = metrics.enrichment(candidates, threshold=0.1)
     assert result.ratio is None
     assert result.low > 1
@@ -138,7 +150,9 @@ def test_enrichment_over_an_audit_without_finds_has_a_lower_bound_but_no_ratio()
 
 @given(errors=st.lists(st.floats(-1, 1), min_size=1, max_size=30))
 def test_screening_error_against_numpy(errors):
-    result = metrics.screening_error([verified(i, screened=0.1, verified=0.1 + e) for i, e in enumerate(errors)])
+    result = metrics.screening_error(
+        [verified(i, screened=0.1, verified=0.1 + e) for i, e in enumerate(errors)]
+    )
     assert result.n == len(errors)
     assert result.mean == pytest.approx(np.mean(errors), abs=1e-9)
     assert result.root_mean_square**2 == pytest.approx(np.var(errors) + np.mean(errors) ** 2, abs=1e-9)
@@ -157,5 +171,10 @@ def test_hull_moves_by_hand():
         HullMove(fidelity="b", iteration=1, finds=(), fell_off=()),
     ]
     result = metrics.hull_moves(moves)
-    assert (result["a"].versions, result["a"].finds_on_hull, result["a"].fell_off, result["a"].last_move) == (3, 1, 2, 2)
+    assert (result["a"].versions, result["a"].finds_on_hull, result["a"].fell_off, result["a"].last_move) == (
+        3,
+        1,
+        2,
+        2,
+    )
     assert result["b"].last_move is None

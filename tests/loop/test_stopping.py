@@ -9,7 +9,9 @@ from loop.stopping import Facts, iterations_since_discovery, reason_to_stop
 
 
 def reason(facts, **stopping):
-    campaign = CampaignSpec(name="test", space=Space(chemical_systems=("Ni-Ti",)), stopping=Stopping(**stopping))
+    campaign = CampaignSpec(
+        name="test", space=Space(chemical_systems=("Ni-Ti",)), stopping=Stopping(**stopping)
+    )
     return reason_to_stop(campaign, Facts(**{"iterations": 0, "discoveries": (), "remaining": {}, **facts}))
 
 
@@ -18,7 +20,7 @@ def reason(facts, **stopping):
     [
         ({"iterations": 3, "discoveries": (1, 1, 1)}, {"iterations": 3}, "stopping.iterations asks for 3"),
         ({"iterations": 2, "discoveries": (2, 3)}, {"discoveries": 5}, "5 discoveries"),
-        ({"iterations": 4, "discoveries": (1, 0, 0, 0)}, {"iterations_without_discovery": 3}, "3 iterations in a row"),
+        ({"iterations": 4, "discoveries": (1, 0, 0, 0)}, {"iterations_without_discovery": 3}, "3 iterations"),
         ({"remaining": {"cpu_seconds": 0.0}}, {}, "nothing is left of cpu_seconds"),
         ({"remaining": {"cpu_seconds": 4.0}, "cheapest": {"cpu_seconds": 5.0}}, {}, "4 cpu_seconds are left"),
         ({"nothing_left": True}, {}, "nothing is left to propose"),
