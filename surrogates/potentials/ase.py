@@ -83,7 +83,8 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (ever
         )
     factory = _imported(spec.calculator)
     try:
-        calculator = factory(**spec.arguments)
+        with loading.quiet():
+            calculator = factory(**spec.arguments)
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, CalculatorError) as error:
         raise PotentialError(
             f"potential 'ase': {spec.calculator} cannot be built with arguments {spec.arguments} "

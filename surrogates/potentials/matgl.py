@@ -130,8 +130,7 @@ def _elements(folder: Path) -> frozenset[str]:
         if kind != "Potential":
             raise PotentialError(
                 f"potential 'matgl': the model in {folder} is a {kind}, which predicts a property and "
-                "no forces; "
-                "give an interatomic potential (its name ends in PES)"
+                "no forces; give an interatomic potential (its name ends in PES)"
             )
         return frozenset(description["kwargs"]["model"]["init_args"]["element_types"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:

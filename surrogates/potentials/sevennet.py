@@ -129,11 +129,10 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:
         checkpoint = base / (spec.model or "")
         if not checkpoint.is_file():
             raise PotentialError(
-                f"potential 'sevennet': model {spec.model!r} is neither a checkpoint in sevenn's "
-                f"wheel ({', '.join(CHECKPOINTS)}; "
-                f"did you mean {closest(name, CHECKPOINTS)!r}?) nor a file at {checkpoint}; larger "
-                "checkpoints are to be "
-                "downloaded from the SevenNet releases by you, and their path given"
+                f"potential 'sevennet': model {spec.model!r} is neither a checkpoint in sevenn's wheel "
+                f"({', '.join(CHECKPOINTS)}; did you mean {closest(name, CHECKPOINTS)!r}?) nor a file at "
+                f"{checkpoint}; larger checkpoints are to be downloaded from the SevenNet releases by you, "
+                "and their path given"
             )
         name, modal = checkpoint.stem, spec.arguments.get("modal")
     return SevenNetPotential(checkpoint, name=name, modal=modal)
