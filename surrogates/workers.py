@@ -214,8 +214,8 @@ class WorkerPool:
             self._barren_starts += 1
             if self._barren_starts >= BARREN_STARTS:
                 raise RuntimeError(
-                    f"{BARREN_STARTS} workers in a row died before they were ready (exit code {code}); is memory "
-                    f"short, or is {sys.executable} unable to import surrogates.worker_process?"
+                    f"{BARREN_STARTS} workers in a row died before they were ready (exit code {code}); is "
+                    f"memory short, or is {sys.executable} unable to import surrogates.worker_process?"
                 )
         task = worker.task
         if task is not None:
