@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _CHGNET: Final = (
-    "CHGNet: about half of the crystals that it calls stable are not (precision 0.51, F1 0.61 on Matbench "
-    "Discovery), and it softens phonons (κ_SRME 1.72, the best potentials reach about 0.1): an imaginary mode may "
-    "be its own."
+    "CHGNet: about half of the crystals that it calls stable are not (precision 0.51, F1 0.61 on Matbench"
+    " Discovery), and it softens phonons (κ_SRME 1.72, the best potentials reach about 0.1): an imaginary"
+    " mode may be its own."
 )
 _L3I5: Final = "SevenNet-l3i5: F1 0.76, mean error 0.044 eV/atom on Matbench Discovery; κ_SRME 0.55."
 _SEVENNET: Final = (
@@ -30,24 +30,28 @@ KNOWN: Final[tuple[tuple[str, str], ...]] = (
 """By the beginning of a fidelity's name. Figures of Matbench Discovery's leaderboard."""
 
 _STABLE: Final = (
-    "“Stable” and “metastable” are said at a fidelity, here {fidelity}: on the hull, or within {window:g} meV/atom "
-    "of it, among the phases that this campaign knows. A phase that nobody gave as a reference can still lie below."
+    "“Stable” and “metastable” are said at a fidelity, here {fidelity}: on the hull, or within {window:g}"
+    " meV/atom of it, among the phases that this campaign knows. A phase that nobody gave as a reference "
+    "can still lie below."
 )
 _SEPARATE: Final = (
-    "Energies of different fidelities never share a hull: each column has its own references, computed at that "
-    "fidelity."
+    "Energies of different fidelities never share a hull: each column has its own references, computed at"
+    " that fidelity."
 )
 _PROTOTYPES: Final = (
-    "The {count} reference phases are decorated prototypes and the elements, not a database of what has been made: "
-    "“novel” means only that a phase matches none of them."
+    "The {count} reference phases are decorated prototypes and the elements, not a database of what has "
+    "been made: “novel” means only that a phase matches none of them."
 )
 _KNOWN: Final = (
     "Known phases were read from {count} files or folders; a find that matches one is called known."
 )
-_NONE_KNOWN: Final = "No known phases were given (known_phases is empty), so a rediscovery of a known compound is not marked as one."
+_NONE_KNOWN: Final = (
+    "No known phases were given (known_phases is empty), so a rediscovery of a known compound is not "
+    "marked as one."
+)
 _PHONONS: Final = (
-    "Phonons ({levels}) are harmonic, at 0 K, in a finite supercell: temperature may stabilise a soft mode, and "
-    "waves longer than the supercell are not seen."
+    "Phonons ({levels}) are harmonic, at 0 K, in a finite supercell: temperature may stabilise a soft "
+    "mode, and waves longer than the supercell are not seen."
 )
 _NO_PHONONS: Final = "Phonons were not asked for: dynamical stability is unknown."
 

@@ -1,4 +1,5 @@
 """What is exported reads back the same in pymatgen, ASE and pandas."""
+# ruff: noqa: E501 - a page is probed by one line of script, a message stands as it is shown
 
 import json
 import os
@@ -7,7 +8,6 @@ from pathlib import Path
 import ase.io
 import pandas as pd
 import pytest
-from tests.loop.alloy_campaign import CAMPAIGN, SCREEN, VERIFY, World, alloys
 from monty.json import MontyDecoder
 from pymatgen.analysis.phase_diagram import PhaseDiagram
 from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -20,6 +20,8 @@ from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Row, Verdict
 from loop.outcomes import judged_calculations
 from loop.state import CampaignState
+from tests.loop.alloy_campaign import CAMPAIGN, World, alloys
+from tests.loop.alloy_structures import SCREEN, VERIFY
 
 __all__ = ["alloys"]
 

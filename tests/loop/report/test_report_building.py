@@ -1,9 +1,9 @@
 """What the report says of a campaign, against the ledger's rows and pymatgen."""
+# ruff: noqa: RUF001 - what the page shows, as it shows it
 
 from pathlib import Path
 
 import pytest
-from tests.loop.alloy_campaign import CAMPAIGN, ELEMENTS, PHONONS, SCREEN, VERIFY, World, proposals, spec
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 from loop.errors import LedgerError
@@ -16,6 +16,8 @@ from loop.report.contents import Report
 from loop.report.hulls import diagram
 from loop.report.view import View
 from loop.state import CampaignState
+from tests.loop.alloy_campaign import CAMPAIGN, World
+from tests.loop.alloy_structures import ELEMENTS, PHONONS, SCREEN, VERIFY, proposals, spec
 
 
 @pytest.fixture(scope="module")

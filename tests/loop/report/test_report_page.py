@@ -1,4 +1,5 @@
 """The page: self-contained, well-formed, safe, honest about fidelities; and alive in a real browser."""
+# ruff: noqa: E501 - a page is probed by one line of script, a message stands as it is shown
 
 import json
 import re
@@ -9,10 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.loop.alloy_campaign import CAMPAIGN, VERIFY, World, proposals, spec
 
 from loop.ledger.ledger import Ledger
 from loop.report import build, render, write_report
+from tests.loop.alloy_campaign import CAMPAIGN, World
+from tests.loop.alloy_structures import VERIFY, proposals, spec
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 
