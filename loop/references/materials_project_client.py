@@ -123,8 +123,8 @@ def _explained(error: BaseException, endpoint: str) -> tuple[bool, str]:
             "needs none"
         )
     return False, (
-        f"the answer of {endpoint} cannot be read ({type(error).__name__}: {error}); update mp-api, or check "
-        "references.options.endpoint"
+        f"the answer of {endpoint} cannot be read ({type(error).__name__}: {_shortened(error)}); "
+        "update mp-api, or check references.options.endpoint"
     )
 
 
@@ -138,7 +138,16 @@ def _explained_status(status: int, error: BaseException, endpoint: str) -> tuple
         return True, "too many requests (HTTP 429); wait some minutes and resume"
     if status >= 500:
         return True, f"the service at {endpoint} is failing (HTTP {status}); resume later"
-    return False, f"the service does not understand the question (HTTP {status}: {error}); update mp-api"
+    return (
+        False,
+        f"the service does not understand the question (HTTP {status}: {_shortened(error)}); update mp-api",
+    )
+
+
+def _shortened(error: BaseException) -> str:
+    """What an error says, on one line."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= 200 else said[:199] + "…"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -86,8 +86,9 @@ def _read_file(path: Path) -> list[SourceStructure]:
         ) from error
     # Readers of other packages fail on broken text with whatever their parsing code happens to raise.
     except Exception as error:
+        said = " ".join(str(error).split())
         raise ReferencePhaseError(
-            f"{path}: corrupt, or not what its name says ({type(error).__name__}: {error}); mend or remove it"
+            f"{path}: corrupt, or not what its name says ({type(error).__name__}: {said}); mend or remove it"
         ) from error
     if not found:
         raise ReferencePhaseError(f"{path}: holds no structures; mend or remove the file")
