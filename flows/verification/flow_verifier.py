@@ -120,7 +120,7 @@ class FlowVerifier(ABC):
         if written is not None and written.digest != wanted:
             raise VerificationError(
                 f"{folder}: holds a request for another crystal ({written.crystal.reduced_formula} at "
-                f"{written.level}), other settings or other code; one id names one calculation, so move it away"
+                f"{written.level}), settings or code; one id names one calculation, so move it away"
             )
         result = read_result(folder, request_digest=wanted)
         if result is not None:

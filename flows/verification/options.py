@@ -32,7 +32,8 @@ class PhononOptions(Model):
     """Options of `verifier: phonons`."""
 
     min_length: Positive = 10.0
-    """Smallest distance of an atom from its own image in the supercell, Å."""
+    """Smallest distance of an atom from its own image in the supercell, Å. Up to a tenth less is taken where that
+    makes a supercell of even multiples, in which the edge of the Brillouin zone is exact."""
     max_atoms: PositiveInt = 300
     """Atoms that the supercell may hold; crystals that need more fail with reason `too-large`."""
     displacement: Positive = 0.01

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from ase.build import bulk
 from pymatgen.core.lattice import Lattice
@@ -61,6 +62,27 @@ def test_ordered_alloy_with_free_energy(verifier):
     assert result.properties["space_group_number"] == 221
     assert result.properties["supercell_length"] >= 10.0
     assert result.properties["thermal"]["heat_capacity"][0] == pytest.approx(3.0, rel=0.03)
+
+
+def test_frequencies_against_ases_own_phonons(verifier, tmp_path):
+    """Another implementation, at every wave vector that the supercell holds exactly."""
+    from ase.calculators.emt import EMT
+    from ase.phonons import Phonons
+    from ase.units import _e, _hplanck
+
+    level = verifier("phonons", options={"min_length": 10.0, "max_force": 1e-4, "max_stress": 1e-3})
+    result = settle(level, Crystal.from_atoms(bulk("Cu", "fcc")))
+    assert result.properties["supercell_matrix"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    phonons = Phonons(
+        result.crystal.to_atoms(), EMT(), supercell=(4, 4, 4), delta=0.01, name=tmp_path / "phonons"
+    )
+    phonons.run()
+    phonons.read(acoustic=True)
+    exact = np.array([q for q in np.ndindex(4, 4, 4) if any(q)]) / 4
+    energies = phonons.band_structure(exact, verbose=False)
+    frequencies = energies * _e / _hplanck * 1e-12
+    assert result.properties["minimum_frequency_commensurate"] == pytest.approx(frequencies.min(), abs=0.005)
+    assert result.properties["maximum_frequency"] == pytest.approx(frequencies.max(), abs=0.02)
 
 
 def test_strained_crystal_is_relaxed_first(verifier):
