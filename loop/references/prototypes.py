@@ -28,8 +28,8 @@ class PrototypeOptions(Model):
     max_elements: PositiveInt = 2
     """Largest number of elements in a reference phase. With 2, ternaries are left to the campaign to find."""
     max_atoms: PositiveInt = 8
-    """Largest number of atoms in the primitive cell of a structure type. 12 adds C14 Laves phases and their
-    like, 16 D0_24 and D8_8, each at several times the cost."""
+    """Largest number of atoms in the primitive cell of a structure type. 12 adds C14, C37 and pyrite,
+    16 cementite and their like, each at several times the cost."""
     max_atoms_of_elements: PositiveInt = 32
     """As `max_atoms`, for structure types named after the element itself: 32 admits alpha-Mn (29) and
     alpha-S (32)."""
