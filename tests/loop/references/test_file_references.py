@@ -324,6 +324,7 @@ def test_exactly_one_of_path_and_paths(options, tmp_path):
         source(tmp_path, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "MOTHERLODE_DATA" not in os.environ, reason="MOTHERLODE_DATA names no folder of real entries"
 )
