@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flows.verification.verifier import VerificationResult, Verifier
 from loop.budget import total
 from loop.crystal import Crystal
-from loop.ledger.ledger import Settlement
+from loop.ledger.calculations import Settlement
 from loop.ledger.rows import crystal_row
 from loop.ledger.tables import Calculation, Cost
 
@@ -96,11 +96,15 @@ def compute(
             handed[key] = declared
             running.add(key)
         if handed:
-            campaign.ledger.intend_many(campaign.id, handed, token=campaign.token, purpose=purpose, iteration=iteration)
+            campaign.ledger.intend_many(
+                campaign.id, handed, token=campaign.token, purpose=purpose, iteration=iteration
+            )
         for key in handed:
             by.submit(crystals[key], request_id=key)
         results = by.collect() if running else []
-        settlements = [_settlement(result, crystals[result.request_id], by, charge=charge) for result in results]
+        settlements = [
+            _settlement(result, crystals[result.request_id], by, charge=charge) for result in results
+        ]
         if settlements:
             settled |= campaign.ledger.settle_many(
                 campaign.id, settlements, token=campaign.token, purpose=purpose, iteration=iteration
@@ -142,7 +146,9 @@ def _adopt(
     campaign.append(*rows, *(c for c in calculations if c.key not in state.calculations))
 
 
-def _settlement(result: VerificationResult, crystal: Crystal, by: Verifier, *, charge: Mapping[str, float]) -> Settlement:
+def _settlement(
+    result: VerificationResult, crystal: Crystal, by: Verifier, *, charge: Mapping[str, float]
+) -> Settlement:
     """A verifier's answer as the ledger takes it."""
     identity = dict(by.identity(crystal))
     failure, relaxed = result.failure, result.crystal

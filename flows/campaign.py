@@ -199,7 +199,9 @@ class Campaign:
     def can_afford(self, cost: Mapping[str, float], *, beside: Sequence[Mapping[str, float]] = ()) -> bool:
         """Whether the budget still pays for `cost`, with `beside` already promised but not yet written."""
         outstanding = total([self.state.outstanding, *beside])
-        return affordable(cost, remaining(self.spec.budget, settled=self.state.spent, outstanding=outstanding))
+        return affordable(
+            cost, remaining(self.spec.budget, settled=self.state.spent, outstanding=outstanding)
+        )
 
     # Turning
 
@@ -212,7 +214,10 @@ class Campaign:
         began = time.monotonic()
         rows, summary = function(self, iteration)
         seconds = time.monotonic() - began
-        self.append(*rows, Stage(campaign_id=self.id, iteration=iteration, name=name, seconds=seconds, summary=summary))
+        self.append(
+            *rows,
+            Stage(campaign_id=self.id, iteration=iteration, name=name, seconds=seconds, summary=summary),
+        )
         self.observer.stage_finished(iteration, name, seconds=seconds, summary=summary)
         return summary
 
@@ -234,7 +239,9 @@ class Campaign:
         return Facts(
             iterations=len(finished),
             discoveries=discoveries_by_iteration(self.state, self.spec),
-            remaining=remaining(self.spec.budget, settled=self.state.spent, outstanding=self.state.outstanding),
+            remaining=remaining(
+                self.spec.budget, settled=self.state.spent, outstanding=self.state.outstanding
+            ),
             nothing_left=kept == 0 and options == 0,
         )
 
@@ -292,7 +299,9 @@ def _make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise CampaignFileError(f"--folder {folder}: cannot be written ({error.strerror}); choose a folder that you may write") from error
+        raise CampaignFileError(
+            f"--folder {folder}: cannot be written ({error.strerror}); choose a folder that you may write"
+        ) from error
 
 
 def _refuse_another_campaign(ledger: Ledger, spec: CampaignSpec, *, folder: Path) -> None:
@@ -305,6 +314,6 @@ def _refuse_another_campaign(ledger: Ledger, spec: CampaignSpec, *, folder: Path
     ours, theirs = as_json(spec), next(iter(others.values())).spec
     changed = sorted(key for key in ours if key not in REVISABLE and ours[key] != theirs.get(key))
     raise CampaignFileError(
-        f"{folder} holds another campaign: {', '.join(changed)} differ{'s' if len(changed) == 1 else ''} from the file it began with. "
+        f"{folder} holds another campaign: its file began with other values of {', '.join(changed)}. "
         f"Only {', '.join(REVISABLE)} may be changed; give the new campaign a folder of its own"
     )

@@ -22,13 +22,20 @@ Folder = Annotated[Path, typer.Option("--folder", "-f", help="The campaign's fol
 File = Annotated[Path, typer.Argument(help="The campaign file (YAML).")]
 Prefect = Annotated[
     bool,
-    typer.Option("--prefect/--no-prefect", help="Show the campaign as Prefect flow runs (on PREFECT_API_URL, or a private server)."),
+    typer.Option(
+        "--prefect/--no-prefect",
+        help="Show the campaign as Prefect flow runs (on PREFECT_API_URL, or a private server).",
+    ),
 ]
 TakeOver = Annotated[
     bool,
-    typer.Option("--take-over", help="Take the campaign from a driver on another machine that you know to be dead."),
+    typer.Option(
+        "--take-over", help="Take the campaign from a driver on another machine that you know to be dead."
+    ),
 ]
-Iterations = Annotated[int | None, typer.Option("--iterations", min=1, help="Turn at most this many iterations now.")]
+Iterations = Annotated[
+    int | None, typer.Option("--iterations", min=1, help="Turn at most this many iterations now.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -57,7 +64,10 @@ def check(file: File) -> None:
 def run(
     file: File,
     *,
-    folder: Annotated[Path | None, typer.Option("--folder", "-f", help="The campaign's folder; by default campaigns/<name>.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", "-f", help="The campaign's folder; by default campaigns/<name>."),
+    ] = None,
     prefect: Prefect = True,
     take_over: TakeOver = False,
     iterations: Iterations = None,
@@ -91,7 +101,11 @@ def status(folder: Folder, *, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(folder: Folder, *, to: Annotated[Path | None, typer.Option("--to", help="Where to write the HTML file.")] = None) -> None:
+def report(
+    folder: Folder,
+    *,
+    to: Annotated[Path | None, typer.Option("--to", help="Where to write the HTML file.")] = None,
+) -> None:
     """Write the campaign's report: one self-contained HTML file."""
     from flows.commands.reading import report as command
 
@@ -104,7 +118,9 @@ def export(
     *,
     to: Annotated[Path, typer.Option("--to", help="Folder to write into.")],
     what: Annotated[str, typer.Option("--what", help="cif, extxyz, entries, parquet or all.")] = "all",
-    which: Annotated[str, typer.Option("--which", help="all, verified, metastable, stable or discoveries.")] = "verified",
+    which: Annotated[
+        str, typer.Option("--which", help="all, verified, metastable, stable or discoveries.")
+    ] = "verified",
 ) -> None:
     """Write crystals and tables for other programs."""
     from flows.commands.reading import export as command

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from loop.crystal import Crystal
 from loop.identity import IdentityIndex
-from loop.outcomes import judged_calculations, reference_calculations
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
@@ -41,7 +40,7 @@ class Memory:
         for name, crystal in self.references.items():
             index.add(name, crystal)
         state = self._campaign.state
-        for candidate_id, calculation in judged_calculations(state, self._campaign.screening_fidelity).items():
+        for candidate_id, calculation in state.judged(self._campaign.screening_fidelity).items():
             index.add(candidate_id, state.crystals[calculation.result_crystal_key or ""])
         return index
 
@@ -49,13 +48,13 @@ class Memory:
     def references(self) -> dict[str, Crystal]:
         """Reference phases as relaxed, by name."""
         state = self._campaign.state
-        phases = reference_calculations(state, self._campaign.screening_fidelity)
+        phases = state.reference_calculations(self._campaign.screening_fidelity)
         return {name: state.crystals[c.result_crystal_key or ""] for name, c in phases.items()}
 
     def energy(self, name: str) -> float:
         """Screening energy of a reference phase or candidate of the relaxed index, eV/atom."""
         campaign = self._campaign
-        phases = reference_calculations(campaign.state, campaign.screening_fidelity)
+        phases = campaign.state.reference_calculations(campaign.screening_fidelity)
         calculation = phases.get(name) or campaign.relaxation_of(campaign.state.candidates[name])
         if calculation is None or calculation.energy_per_atom is None:
             raise KeyError(name)

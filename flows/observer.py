@@ -17,7 +17,9 @@ class Observer(Protocol):
         """`done` of `total` calculations of the running stage are settled."""
         ...
 
-    def stage_finished(self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]) -> None:
+    def stage_finished(
+        self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]
+    ) -> None:
         """A stage is finished and in the ledger."""
         ...
 
@@ -35,7 +37,9 @@ class Silence:
     def progress(self, label: str, *, done: int, total: int) -> None:
         """Ignore."""
 
-    def stage_finished(self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]) -> None:
+    def stage_finished(
+        self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]
+    ) -> None:
         """Ignore."""
 
     def note(self, text: str) -> None:
@@ -58,7 +62,9 @@ class Together:
         for observer in self._observers:
             observer.progress(label, done=done, total=total)
 
-    def stage_finished(self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]) -> None:
+    def stage_finished(
+        self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]
+    ) -> None:
         """Pass on."""
         for observer in self._observers:
             observer.stage_finished(iteration, stage, seconds=seconds, summary=summary)

@@ -57,17 +57,21 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
         MotherlodeError: anything in the file that cannot be had, naming the field.
     """
     _check_elements(spec, resources)
-    _check_fidelities(spec, resources)
+    _check_fidelities(resources)
     generators = {g.name: g.weight for g in spec.generators}
     _ = (resources.generators, resources.policy)  # looked up so that a misspelt name is found now
     phases = {p.name: p for system in spec.space.systems() for p in resources.references.entries(system)}
     if not phases:
-        raise CampaignFileError("references: the source gives no phase at all; without references there is no hull")
+        raise CampaignFileError(
+            "references: the source gives no phase at all; without references there is no hull"
+        )
     typical = _typical_size(spec)
     once = total(resources.relaxer.declared_cost(phase.crystal) for phase in phases.values())
     screening = _for_size(resources.relaxer.declared_cost, phases, typical)
     levels = tuple(
-        LevelPlan(name=name, fidelity=verifier.fidelity, each=_for_size(verifier.declared_cost, phases, typical))
+        LevelPlan(
+            name=name, fidelity=verifier.fidelity, each=_for_size(verifier.declared_cost, phases, typical)
+        )
         for name, verifier in resources.verifiers.items()
     )
     first = {"verifications": float(spec.batch.verifications)}
@@ -115,18 +119,18 @@ def _check_elements(spec: CampaignSpec, resources: Resources) -> None:
     unknown = sorted(set(spec.space.all_elements()) - known) if known is not None else []
     if unknown:
         raise PotentialError(
-            f"potential: {resources.relaxer.fidelity} does not know {', '.join(unknown)}; take {'it' if len(unknown) == 1 else 'them'} "
-            "out of the space or choose another potential"
+            f"potential: {resources.relaxer.fidelity} does not know {', '.join(unknown)}; take that out of the space "
+            "or choose another potential"
         )
 
 
-def _check_fidelities(spec: CampaignSpec, resources: Resources) -> None:
+def _check_fidelities(resources: Resources) -> None:
     """Two kinds of energies must not bear one name, or they would meet on a hull."""
     for name in resources.verifiers:
         if name == resources.relaxer.fidelity:
             raise CampaignFileError(
-                f"verification: the level {name!r} bears the name of the screening potential's energies, so the two would share "
-                f"a hull; give the level a name of its own (it screens with potential {spec.potential.name!r})"
+                f"verification: the level {name!r} bears the name of the screening potential's energies, so the two "
+                f"would share a hull; give the level a name of its own"
             )
 
 
@@ -139,7 +143,9 @@ def _for_size(
     cost: Callable[[Crystal], Mapping[str, float]], phases: Mapping[str, ReferencePhase], size: float
 ) -> dict[str, float]:
     """Declared cost of the phase whose size is nearest to typical: declared costs depend on size alone."""
-    nearest: Crystal = min((p.crystal for p in phases.values()), key=lambda c: (abs(c.number_of_atoms - size), c.key))
+    nearest: Crystal = min(
+        (p.crystal for p in phases.values()), key=lambda c: (abs(c.number_of_atoms - size), c.key)
+    )
     return dict(cost(nearest))
 
 

@@ -75,7 +75,12 @@ class PrefectRunner:
         name = "references" if iteration == 0 else f"iteration {iteration}"
 
         # Results stay in the ledger: Prefect gets no copy of them and caches nothing.
-        @flow(name=f"motherlode/{campaign.spec.name}", flow_run_name=f"{campaign.spec.name} {name}", persist_result=False, validate_parameters=False)
+        @flow(
+            name=f"motherlode/{campaign.spec.name}",
+            flow_run_name=f"{campaign.spec.name} {name}",
+            persist_result=False,
+            validate_parameters=False,
+        )
         def iteration_flow(campaign_id: str, iteration: int) -> None:  # noqa: ARG001 - shown by Prefect as the run's parameters
             body()
             if iteration > 0:
@@ -88,7 +93,13 @@ class PrefectRunner:
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
-        @task(name=name.split()[0], task_run_name=name, cache_policy=NO_CACHE, persist_result=False, log_prints=False)
+        @task(
+            name=name.split(maxsplit=1)[0],
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            log_prints=False,
+        )
         def piece() -> Value:
             return body()
 
@@ -123,7 +134,9 @@ class PrefectObserver:
         else:
             update_progress_artifact(artifact_id=self._artifact, progress=percent, description=label)
 
-    def stage_finished(self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]) -> None:
+    def stage_finished(
+        self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]
+    ) -> None:
         """Log the stage's summary on the flow run's page."""
         from prefect.context import FlowRunContext
         from prefect.logging import get_run_logger
@@ -147,17 +160,22 @@ def leave_artifacts(campaign: Campaign, iteration: int) -> None:
     from loop.report.artifacts import best_candidates, hull_png
 
     key = campaign.id.lower()
-    table = best_candidates(campaign.state, screening_fidelity=campaign.screening_fidelity, verifying_fidelities=campaign.energy_levels, limit=BEST)
+    table = best_candidates(
+        campaign.state,
+        screening_fidelity=campaign.screening_fidelity,
+        verifying_fidelities=campaign.energy_levels,
+        limit=BEST,
+    )
     create_table_artifact(
         key=f"{key}-best-candidates",
         table=table,
-        description=f"Best candidates of {campaign.spec.name} after iteration {iteration}, eV/atom above the hull at each fidelity",
+        description=f"Best candidates of {campaign.spec.name} after iteration {iteration}, eV/atom above hull",
     )
     picture = hull_png(campaign.ledger, campaign.id)
     if picture is not None:
         encoded = base64.b64encode(picture).decode()
         create_markdown_artifact(
             key=f"{key}-hull",
-            markdown=f"### {campaign.spec.name}, iteration {iteration}\n\n![Convex hull](data:image/png;base64,{encoded})",
+            markdown=f"### {campaign.spec.name}, iteration {iteration}\n\n![Hull](data:image/png;base64,{encoded})",
             description="The convex hull at the screening fidelity",
         )

@@ -67,7 +67,15 @@ class Relaxer:
                 failure = Failure(**value["failure"])
             cost = {"cpu_seconds": completed.cpu_seconds}
             if failure is not None:
-                results.append(VerificationResult(request_id=completed.task_id, crystal=None, energy_per_atom=None, failure=failure, cost=cost))
+                results.append(
+                    VerificationResult(
+                        request_id=completed.task_id,
+                        crystal=None,
+                        energy_per_atom=None,
+                        failure=failure,
+                        cost=cost,
+                    )
+                )
                 continue
             relaxed = dict(value)
             results.append(

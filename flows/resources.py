@@ -1,4 +1,4 @@
-"""What a running campaign holds open: worker processes, potentials, verifiers, generators, sources. All made on first use."""
+"""What a running campaign holds open: workers, potentials, verifiers, generators, sources; all made on first use."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ class Resources:
         """The generators by name, in the campaign file's order."""
         from generators.registry import load_generator
 
-        return {generator.name: load_generator(generator.name, generator.options) for generator in self._spec.generators}
+        return {
+            generator.name: load_generator(generator.name, generator.options)
+            for generator in self._spec.generators
+        }
 
     @cached_property
     def policy(self) -> Policy:

@@ -8,9 +8,18 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-UNINTERESTING: Final = ("", 0, 0.0, None, [], {})
+UNINTERESTING: Final[tuple[Any, ...]] = ("", 0, 0.0, None, [], {})
 
 
 class Terminal:
@@ -36,7 +45,9 @@ class Terminal:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def stage_started(self, iteration: int, stage: str) -> None:
@@ -48,13 +59,18 @@ class Terminal:
     def progress(self, label: str, *, done: int, total: int) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._progress.update(self._task, description=f"{self._label}: {label}", completed=done, total=total)
+            self._progress.update(
+                self._task, description=f"{self._label}: {label}", completed=done, total=total
+            )
 
-    def stage_finished(self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]) -> None:
+    def stage_finished(
+        self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]
+    ) -> None:
         """Print the stage's line."""
         self._clear()
         self._console.print(
-            f"[dim]{_clock(time.monotonic() - self._began)}[/dim]  {_place(iteration)}[bold]{stage:<10}[/bold] {_words(summary)} [dim]{seconds:.1f} s[/dim]",
+            f"[dim]{_clock(time.monotonic() - self._began)}[/dim]  {_place(iteration)}[bold]{stage:<10}[/bold] "
+            f"{_words(summary)} [dim]{seconds:.1f} s[/dim]",
             soft_wrap=True,
             highlight=False,
         )
@@ -88,7 +104,13 @@ def _words(summary: Mapping[str, Any]) -> str:
             inner = _words(value)
             parts.append(f"{name.replace('_', ' ')} ({inner})" if inner else "")
         elif isinstance(value, list):
-            parts.append(f"{name.replace('_', ' ')}: {', '.join(map(str, value[:4]))}{' …' if len(value) > 4 else ''}")
+            parts.append(
+                f"{name.replace('_', ' ')}: {', '.join(map(str, value[:4]))}{' …' if len(value) > 4 else ''}"
+            )
         else:
-            parts.append(f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}")
+            parts.append(
+                f"{name.replace('_', ' ')} {value:.3g}"
+                if isinstance(value, float)
+                else f"{name.replace('_', ' ')} {value}"
+            )
     return ", ".join(part for part in parts if part)

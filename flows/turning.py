@@ -11,6 +11,7 @@ from flows.stages.references import references
 from loop.ledger.tables import Stage
 from loop.stopping import reason_to_stop
 
+
 def run(campaign: Campaign, *, runner: Runner | None = None, iterations: int | None = None) -> str:
     """Turn the loop until a stopping rule, the budget, or `iterations` more turns end it.
 
@@ -42,7 +43,9 @@ def turn(campaign: Campaign, iteration: int) -> None:
 
 def _stage(campaign: Campaign, iteration: int, name: str) -> None:
     function = STAGES.get(name, references)
-    campaign.runner.task(f"{name} {iteration}", lambda: _summary(campaign.run_stage(iteration, name, function)))
+    campaign.runner.task(
+        f"{name} {iteration}", lambda: _summary(campaign.run_stage(iteration, name, function))
+    )
 
 
 def _summary(summary: Any) -> str:
@@ -54,4 +57,12 @@ def _write_stop(campaign: Campaign, reason: str) -> None:
     """Record why the campaign ended, once for each end."""
     iteration = campaign.state.last_finished_iteration or 0
     if not campaign.state.finished(iteration, "stop"):
-        campaign.append(Stage(campaign_id=campaign.id, iteration=iteration, name="stop", seconds=0.0, summary={"reason": reason}))
+        campaign.append(
+            Stage(
+                campaign_id=campaign.id,
+                iteration=iteration,
+                name="stop",
+                seconds=0.0,
+                summary={"reason": reason},
+            )
+        )

@@ -7,8 +7,8 @@ from importlib import metadata
 from typing import Final
 
 DECISIVE: Final = (
-    "motherlode", "torch", "numpy", "scipy", "pymatgen", "pymatgen-core", "ase", "moyopy", "smact", "pyxtal", "chgnet", "sevenn",
-    "matgl", "atomate2", "jobflow", "phonopy", "botorch", "prefect",
+    "motherlode", "torch", "numpy", "scipy", "pymatgen", "pymatgen-core", "ase", "moyopy", "smact", "pyxtal", "chgnet",
+    "sevenn", "matgl", "atomate2", "jobflow", "phonopy", "botorch", "prefect",
 )  # fmt: skip
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
-from loop.validity import first_reason_against
 from pymatgen.core.structure import Structure
 
 from generators.protocol import Condition
 from loop.crystal import Crystal
 from loop.errors import CrystalError, GeneratorError
 from loop.spec import Space
+from loop.validity import first_reason_against
 
 ElementSet = tuple[str, ...]
 """Element symbols, alphabetical, each once."""

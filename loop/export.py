@@ -14,7 +14,6 @@ from loop.errors import ExportError
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Calculation, Row
 from loop.metrics import Verified, is_within
-from loop.outcomes import judged_calculations, reference_calculations
 from loop.report.view import View, best_calculations
 from loop.state import CampaignState
 
@@ -178,8 +177,8 @@ def _write_entries(job: Job) -> dict[Path, int]:
     written, view = {}, job.view
     wanted = {item.candidate_id for item in job.chosen}
     for fidelity in dict.fromkeys((view.screening, *view.fidelities)):
-        references = reference_calculations(view.state, fidelity)
-        candidates = {id_: c for id_, c in judged_calculations(view.state, fidelity).items() if id_ in wanted}
+        references = view.state.reference_calculations(fidelity)
+        candidates = {id_: c for id_, c in view.state.judged(fidelity).items() if id_ in wanted}
         entries = [_entry(view, name, c, reference=True) for name, c in references.items()]
         entries += [_entry(view, id_, c, reference=False) for id_, c in candidates.items()]
         path = job.to / f"entries-{_file_name(fidelity)}.json"

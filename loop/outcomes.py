@@ -6,38 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from loop.acquisition.policy import Role
-from loop.ledger.tables import Calculation, Cost, ReferenceSet, Verdict
+from loop.ledger.tables import Cost
 from loop.metrics import Verified, discoveries_per_iteration, is_discovery
 from loop.spec import CampaignSpec, VerificationLevel
 from loop.state import CampaignState
-
-
-def verdicts_at(state: CampaignState, fidelity: str) -> list[Verdict]:
-    """Verdicts in force at one fidelity, in order of candidate."""
-    return [verdict for (_, at), verdict in sorted(state.verdicts_in_force.items()) if at == fidelity]
-
-
-def judged_calculations(state: CampaignState, fidelity: str) -> dict[str, Calculation]:
-    """The calculation behind each candidate's verdict in force at one fidelity, in order of candidate."""
-    return {v.candidate_id: state.calculations[v.calculation_key] for v in verdicts_at(state, fidelity)}
-
-
-def reference_set(state: CampaignState, fidelity: str) -> ReferenceSet | None:
-    """The reference set in force at one fidelity: the latest, which is the largest; None before the first."""
-    sets = [s for s in state.reference_sets.values() if s.fidelity == fidelity]
-    return max(sets, key=lambda s: (s.iteration, s.number_of_phases), default=None)
-
-
-def reference_calculations(state: CampaignState, fidelity: str) -> dict[str, Calculation]:
-    """Reference phases in force at one fidelity, by name."""
-    current = reference_set(state, fidelity)
-    return reference_calculations_of(state, current.version) if current else {}
-
-
-def reference_calculations_of(state: CampaignState, version: str) -> dict[str, Calculation]:
-    """Reference phases of one version of the references, by name."""
-    phases = state.reference_phases.get(version, {})
-    return {name: state.calculations[phase.calculation_key] for name, phase in phases.items()}
 
 
 def fidelity_of(state: CampaignState, level: VerificationLevel) -> str | None:
@@ -54,7 +26,9 @@ def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verifi
     fidelities = {level.name: fidelity_of(state, level) for level in spec.verification}
     costs = _verification_costs(state)
     found = []
-    for decision in sorted(state.decisions.values(), key=lambda d: (d.iteration, d.role != "chosen", d.rank, d.candidate_id)):
+    for decision in sorted(
+        state.decisions.values(), key=lambda d: (d.iteration, d.role != "chosen", d.rank, d.candidate_id)
+    ):
         id_ = decision.candidate_id
         first = state.verifications.get((id_, spec.verification[0].name))
         if decision.role == "passed over" or first is None:
@@ -102,7 +76,10 @@ def counts(state: CampaignState, spec: CampaignSpec) -> dict[str, Any]:
     relaxed = {
         c.crystal_key
         for c in state.calculations.values()
-        if c.outcome == "done" and c.fidelity == screening and c.kind == "relaxation" and c.crystal_key in crystals
+        if c.outcome == "done"
+        and c.fidelity == screening
+        and c.kind == "relaxation"
+        and c.crystal_key in crystals
     }
     verified = verified_candidates(state, spec)
     stop = [stage.summary["reason"] for (_, name), stage in sorted(state.stages.items()) if name == "stop"]
@@ -122,7 +99,9 @@ def counts(state: CampaignState, spec: CampaignSpec) -> dict[str, Any]:
 
 def discoveries_by_iteration(state: CampaignState, spec: CampaignSpec) -> list[int]:
     """Discoveries that each finished iteration made."""
-    return discoveries_per_iteration(verified_candidates(state, spec), spec.thresholds, iterations=finished_iterations(state))
+    return discoveries_per_iteration(
+        verified_candidates(state, spec), spec.thresholds, iterations=finished_iterations(state)
+    )
 
 
 def _judgement(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -26,13 +25,17 @@ PositiveInt = Annotated[int, Field(strict=True, gt=0)]
 class Model(BaseModel):
     """Frozen, strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
 
 
 def _check_elements(symbols: tuple[str, ...], field: str) -> tuple[str, ...]:
     for symbol in symbols:
         if symbol not in ELEMENT_SYMBOLS:
-            raise ValueError(f"{field}: {symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?")
+            raise ValueError(
+                f"{field}: {symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?"
+            )
     if len(set(symbols)) != len(symbols):
         raise ValueError(f"{field}: an element is listed twice in {list(symbols)}; list each once")
     return tuple(sorted(symbols))
@@ -68,12 +71,16 @@ class Space(Model):
     @field_validator("chemical_systems")
     @classmethod
     def _systems_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple("-".join(_check_elements(tuple(system.split("-")), "chemical_systems")) for system in value)
+        return tuple(
+            "-".join(_check_elements(tuple(system.split("-")), "chemical_systems")) for system in value
+        )
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if bool(self.chemical_systems) == bool(self.elements):
-            raise ValueError("give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]), not both and not neither")
+            raise ValueError(
+                "give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]); one of them, not both"
+            )
         for field in ("number_of_elements", "atoms"):
             low, high = getattr(self, field)
             if low > high:
@@ -82,22 +89,28 @@ class Space(Model):
         if forbidden:
             raise ValueError(f"required_elements and excluded_elements both name {forbidden}")
         if not self.systems():
+            fewest, most = self.number_of_elements
             raise ValueError(
-                f"no chemical system is left: {self.all_elements()} cannot make crystals of {self.number_of_elements[0]} to "
-                f"{self.number_of_elements[1]} elements that contain {list(self.required_elements) or 'anything'}"
+                f"no chemical system is left: {self.all_elements()} cannot make crystals of {fewest} to {most} "
+                f"elements that contain {list(self.required_elements) or 'anything'}"
             )
         return self
 
     def all_elements(self) -> tuple[str, ...]:
         """Every element that may occur, alphabetical."""
-        listed = set(self.elements) or {symbol for system in self.chemical_systems for symbol in system.split("-")}
+        listed = set(self.elements) or {
+            symbol for system in self.chemical_systems for symbol in system.split("-")
+        }
         return tuple(sorted(listed - set(self.excluded_elements)))
 
     def systems(self) -> tuple[tuple[str, ...], ...]:
         """The largest chemical systems to search, each a tuple of element symbols, alphabetical."""
         low, high = self.number_of_elements
         if self.chemical_systems:
-            maximal = {tuple(s for s in system.split("-") if s not in self.excluded_elements) for system in self.chemical_systems}
+            maximal = {
+                tuple(s for s in system.split("-") if s not in self.excluded_elements)
+                for system in self.chemical_systems
+            }
         else:
             elements = self.all_elements()
             maximal = set(itertools.combinations(elements, min(high, len(elements))))
@@ -122,7 +135,9 @@ class Space(Model):
 class Objective(Model):
     """What is sought. Stability is served now; further properties are read and kept for models to come."""
 
-    property: Literal["energy_above_hull", "bulk_modulus", "shear_modulus", "band_gap", "formation_energy", "density"] = "energy_above_hull"
+    property: Literal[
+        "energy_above_hull", "bulk_modulus", "shear_modulus", "band_gap", "formation_energy", "density"
+    ] = "energy_above_hull"
     """The property. Only `energy_above_hull` steers the search today."""
     goal: Literal["minimise", "maximise", "target"] = "minimise"
     """Direction of improvement."""
@@ -207,7 +222,7 @@ class VerificationLevel(Model):
     admits_within: NonNegative | None = None
     """Admit only candidates whose energy above hull at the level before is at most this (eV/atom). The first level
     admits what the acquisition chooses."""
-    reference_window: NonNegative = 0.1
+    reference_window: NonNegative = 0.05
     """Reference phases within this energy above the screening hull (eV/atom) are recomputed at this level, so that the
     verified hull is of one fidelity."""
     options: JsonObject = Field(default_factory=dict)
@@ -279,7 +294,9 @@ def _default_verification() -> tuple[VerificationLevel, ...]:
     sevennet = PotentialSpec(name="sevennet", model="7net-l3i5")
     return (
         VerificationLevel(name="sevennet-l3i5", verifier="potential", potential=sevennet),
-        VerificationLevel(name="sevennet-l3i5-phonons", verifier="phonons", potential=sevennet, admits_within=0.05),
+        VerificationLevel(
+            name="sevennet-l3i5-phonons", verifier="phonons", potential=sevennet, admits_within=0.05
+        ),
     )
 
 

@@ -16,12 +16,15 @@ ALLOWED = {
     "surrogates": {"surrogates", "loop"},
     "flows": {"flows", "generators", "surrogates", "loop"},
 }
-HEAVY = {"torch", "chgnet", "matgl", "sevenn", "botorch", "gpytorch", "prefect", "atomate2", "jobflow", "mp_api", "pyxtal", "phonopy"}
+HEAVY = {
+    "torch", "chgnet", "matgl", "sevenn", "botorch", "gpytorch", "prefect", "atomate2", "jobflow", "mp_api",
+    "pyxtal", "phonopy",
+}  # fmt: skip
 ONLY_IN_FLOWS = {"prefect", "atomate2", "jobflow"}
 LIGHT_MODULES = [
-    "loop", "loop.spec", "loop.crystal", "loop.hull", "loop.identity", "loop.ledger.ledger", "loop.state", "loop.acquisition.registry",
-    "loop.acquisition.residual", "loop.report", "generators.registry", "surrogates.registry", "surrogates.workers", "flows.campaign",
-    "flows.turning", "flows.command_line",
+    "loop", "loop.spec", "loop.crystal", "loop.hull", "loop.identity", "loop.ledger.ledger", "loop.state",
+    "loop.acquisition.registry", "loop.acquisition.residual", "loop.report", "generators.registry",
+    "surrogates.registry", "surrogates.workers", "flows.campaign", "flows.turning", "flows.command_line",
 ]  # fmt: skip
 
 
@@ -43,7 +46,9 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_run_one_way(package):
     ours = set(ALLOWED)
-    wrong = {str(path.relative_to(ROOT)): imported(path) & (ours - ALLOWED[package]) for path in modules(package)}
+    wrong = {
+        str(path.relative_to(ROOT)): imported(path) & (ours - ALLOWED[package]) for path in modules(package)
+    }
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
@@ -55,7 +60,9 @@ def test_only_flows_knows_prefect_and_jobflow(package):
 
 def test_light_modules_load_nothing_heavy():
     program = "import importlib, sys\n" + "".join(
-        f"importlib.import_module({name!r}); heavy = sorted({HEAVY!r} & set(sys.modules)); assert not heavy, ({name!r}, heavy)\n"
+        f"importlib.import_module({name!r})\n"
+        f"heavy = sorted({HEAVY!r} & set(sys.modules))\n"
+        f"assert not heavy, ({name!r}, heavy)\n"
         for name in LIGHT_MODULES
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -66,7 +73,8 @@ def test_help_loads_no_science():
     program = (
         "import sys\nsys.argv = ['motherlode', '--help']\nfrom flows.command_line import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = sorted({'torch', 'numpy', 'pymatgen', 'ase', 'pandas', 'sqlalchemy', 'prefect', 'pydantic'} & set(sys.modules))\n"
+        "slow = {'torch', 'numpy', 'pymatgen', 'ase', 'pandas', 'sqlalchemy', 'prefect', 'pydantic'}\n"
+        "heavy = sorted(slow & set(sys.modules))\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -20,8 +20,8 @@ from rich.table import Table
 State = Literal["ready", "missing", "optional"]
 
 PACKAGES: Final = (
-    "torch", "pymatgen", "ase", "moyopy", "smact", "pyxtal", "chgnet", "sevenn", "matgl", "atomate2", "jobflow", "phonopy",
-    "botorch", "mp-api", "prefect", "fastapi", "sqlalchemy", "alembic",
+    "torch", "pymatgen", "ase", "moyopy", "smact", "pyxtal", "chgnet", "sevenn", "matgl", "atomate2",
+    "jobflow", "phonopy", "botorch", "mp-api", "prefect", "fastapi", "sqlalchemy", "alembic",
 )  # fmt: skip
 CODES: Final = {
     "pw.x": ("Quantum ESPRESSO", "apt-get install quantum-espresso"),
@@ -65,11 +65,28 @@ def doctor(*, as_json: bool) -> None:
 def _machine() -> Iterator[Finding]:
     version = platform.python_version()
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Finding(group="machine", name="Python", state="ready" if good else "missing", found=version, mend="" if good else "use Python 3.11 to 3.13")
+    yield Finding(
+        group="machine",
+        name="Python",
+        state="ready" if good else "missing",
+        found=version,
+        mend="" if good else "use Python 3.11 to 3.13",
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding(group="machine", name="cores", state="ready", found=f"{cores} (one worker process of one thread on each)")
+    yield Finding(
+        group="machine",
+        name="cores",
+        state="ready",
+        found=f"{cores} (one worker process of one thread on each)",
+    )
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    yield Finding(group="machine", name="free disk here", state="ready" if free > 1 else "missing", found=f"{free:.0f} GB", mend="" if free > 1 else "a campaign needs about 1 GB")
+    yield Finding(
+        group="machine",
+        name="free disk here",
+        state="ready" if free > 1 else "missing",
+        found=f"{free:.0f} GB",
+        mend="" if free > 1 else "a campaign needs about 1 GB",
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -77,7 +94,13 @@ def _packages() -> Iterator[Finding]:
         try:
             yield Finding(group="packages", name=name, state="ready", found=metadata.version(name))
         except metadata.PackageNotFoundError:
-            yield Finding(group="packages", name=name, state="missing", found="not installed", mend="pip install -c constraints.txt -e .")
+            yield Finding(
+                group="packages",
+                name=name,
+                state="missing",
+                found="not installed",
+                mend="pip install -c constraints.txt -e .",
+            )
 
 
 def _weights() -> Iterator[Finding]:
@@ -89,11 +112,26 @@ def _weights() -> Iterator[Finding]:
         where = list(specification.submodule_search_locations or ()) if specification else []
         files = sorted(path for folder in where for path in Path(folder).glob(pattern))
         if files:
-            yield Finding(group="weights", name=what, state="ready", found=", ".join(sorted({path.parent.name for path in files})))
+            yield Finding(
+                group="weights",
+                name=what,
+                state="ready",
+                found=", ".join(sorted({path.parent.name for path in files})),
+            )
         else:
-            yield Finding(group="weights", name=what, state="missing", found="no weights in the wheel", mend=f"pip install --force-reinstall {package}")
+            yield Finding(
+                group="weights",
+                name=what,
+                state="missing",
+                found="no weights in the wheel",
+                mend=f"pip install --force-reinstall {package}",
+            )
     cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    models = sorted(path.name.split("--")[-1] for path in cache.glob("models--materialyze--*")) if cache.is_dir() else []
+    models = (
+        sorted(path.name.split("--")[-1] for path in cache.glob("models--materialyze--*"))
+        if cache.is_dir()
+        else []
+    )
     yield Finding(
         group="weights",
         name="matgl",
@@ -110,7 +148,9 @@ def _services() -> Iterator[Finding]:
         name="Materials Project key",
         state="ready" if key else "optional",
         found="MP_API_KEY is set" if key else "MP_API_KEY is not set",
-        mend="" if key else "a free key from materialsproject.org/api, for references.source: materials_project",
+        mend=""
+        if key
+        else "a free key from materialsproject.org/api, for references.source: materials_project",
     )
     driver = importlib.util.find_spec("psycopg") is not None
     yield Finding(
@@ -150,19 +190,37 @@ def _prefect(url: str | None) -> Finding:
 def _codes() -> Iterator[Finding]:
     for program, (name, how) in CODES.items():
         path = shutil.which(program)
-        yield Finding(group="external codes", name=name, state="ready" if path else "optional", found=path or f"{program} is not on PATH", mend="" if path else how)
+        yield Finding(
+            group="external codes",
+            name=name,
+            state="ready" if path else "optional",
+            found=path or f"{program} is not on PATH",
+            mend="" if path else how,
+        )
 
 
 def _show(found: list[Finding]) -> None:
-    marks = {"ready": "[green]ready[/green]", "missing": "[red]missing[/red]", "optional": "[yellow]absent[/yellow]"}
+    marks = {
+        "ready": "[green]ready[/green]",
+        "missing": "[red]missing[/red]",
+        "optional": "[yellow]absent[/yellow]",
+    }
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("", "what", "", "found", "how to get it"):
         table.add_column(column, overflow="fold")
     group = ""
     for finding in found:
-        table.add_row(finding.group if finding.group != group else "", finding.name, marks[finding.state], finding.found, finding.mend)
+        table.add_row(
+            finding.group if finding.group != group else "",
+            finding.name,
+            marks[finding.state],
+            finding.found,
+            finding.mend,
+        )
         group = finding.group
     console = Console()
     console.print(table)
     missing = [finding.name for finding in found if finding.state == "missing"]
-    console.print(f"\n[red]Missing: {', '.join(missing)}.[/red]" if missing else "\nAll that a campaign needs is here.")
+    console.print(
+        f"\n[red]Missing: {', '.join(missing)}.[/red]" if missing else "\nAll that a campaign needs is here."
+    )

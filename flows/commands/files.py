@@ -24,9 +24,14 @@ def init(file: Path, *, system: str, force: bool) -> None:
     except ValueError as error:
         raise CampaignFileError(f"--system {system}: {_first_line(error)}") from error
     try:
-        file.write_text(commented_campaign_file(name=canonical.lower(), space={"chemical_systems": [canonical]}), encoding="utf-8")
+        file.write_text(
+            commented_campaign_file(name=canonical.lower(), space={"chemical_systems": [canonical]}),
+            encoding="utf-8",
+        )
     except OSError as error:
-        raise CampaignFileError(f"{file}: cannot be written ({error.strerror}); choose a place that you may write") from error
+        raise CampaignFileError(
+            f"{file}: cannot be written ({error.strerror}); choose a place that you may write"
+        ) from error
     Console().print(f"Wrote {file}. Next: motherlode check {file}, then motherlode run {file}")
 
 
@@ -38,19 +43,35 @@ def check(file: Path) -> None:
 
 def show(spec: CampaignSpec, plan: Plan) -> None:
     """Print a plan."""
-    console = Console()
+    console, policy = Console(), spec.acquisition
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    systems = ", ".join("-".join(system) for system in plan.systems[:6]) + (f" and {len(plan.systems) - 6} more" if len(plan.systems) > 6 else "")
-    low, high = spec.space.atoms
-    table.add_row("space", f"{systems}; {low} to {high} atoms, {spec.space.number_of_elements[0]} to {spec.space.number_of_elements[1]} elements")
-    table.add_row("propose", f"{spec.batch.proposals} per iteration: " + ", ".join(f"{name} {n}" for name, n in plan.proposals.items()))
-    table.add_row("screen", f"{plan.fidelity}, on a hull of {plan.reference_phases} reference phases relaxed by it")
-    table.add_row("select", f"{spec.acquisition.policy}, within {spec.acquisition.window:g} eV/atom; audit {spec.acquisition.audit_fraction:.0%}")
+    systems = ", ".join("-".join(system) for system in plan.systems[:6]) + (
+        f" and {len(plan.systems) - 6} more" if len(plan.systems) > 6 else ""
+    )
+    (low, high), (fewest, most) = spec.space.atoms, spec.space.number_of_elements
+    table.add_row(
+        "space",
+        f"{systems}; {low} to {high} atoms, {fewest} to {most} elements",
+    )
+    table.add_row(
+        "propose",
+        f"{spec.batch.proposals} per iteration: "
+        + ", ".join(f"{name} {n}" for name, n in plan.proposals.items()),
+    )
+    table.add_row(
+        "screen", f"{plan.fidelity}, on a hull of {plan.reference_phases} reference phases relaxed by it"
+    )
+    table.add_row(
+        "select",
+        f"{policy.policy}, within {policy.window:g} eV/atom; audit {policy.audit_fraction:.0%}",
+    )
     for level in plan.levels:
         table.add_row("verify", f"{level.name}: about {_amounts(level.each)} each")
-    table.add_row("declared cost", f"{_amounts(plan.once)} once for the reference phases (less what is cached)")
+    table.add_row(
+        "declared cost", f"{_amounts(plan.once)} once for the reference phases (less what is cached)"
+    )
     table.add_row("", f"{_amounts(plan.iteration)} per iteration at most")
     table.add_row("budget", _amounts(spec.budget))
     limit = min(spec.stopping.iterations, plan.affordable_iterations or spec.stopping.iterations)

@@ -26,11 +26,16 @@ def open_folder(folder: Path) -> tuple[Ledger, str]:
 
     copy = folder / COPY
     if not copy.is_file():
-        raise CampaignFileError(f"--folder {folder}: holds no {COPY}, so no campaign was begun here; begin one with `motherlode run FILE --folder {folder}`")
+        raise CampaignFileError(
+            f"--folder {folder}: holds no {COPY}, so no campaign was begun here; "
+            f"begin one with `motherlode run FILE --folder {folder}`"
+        )
     spec = read_campaign(copy)
     url = ledger_url(spec, folder=folder)
     if spec.ledger is None and not (folder / "ledger.sqlite").is_file():
-        raise CampaignFileError(f"--folder {folder}: its ledger.sqlite is missing; restore it, or begin anew in another folder")
+        raise CampaignFileError(
+            f"--folder {folder}: its ledger.sqlite is missing; restore it, or begin anew in another folder"
+        )
     return Ledger.open(url), campaign_id(spec)
 
 
@@ -46,7 +51,13 @@ def status(folder: Path, *, as_json: bool) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("campaign", f"[bold]{identifier}[/bold]")
     for name, value in now.items():
-        shown = ", ".join(f"{k} {v:.4g}" for k, v in value.items()) if isinstance(value, dict) else f"{value:.4g}" if isinstance(value, float) else str(value)
+        shown = (
+            ", ".join(f"{k} {v:.4g}" for k, v in value.items())
+            if isinstance(value, dict)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else str(value)
+        )
         table.add_row(name.replace("_", " "), shown)
     Console().print(table)
 

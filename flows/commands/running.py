@@ -26,14 +26,19 @@ def run(file: Path, *, folder: Path | None, prefect: bool, take_over: bool, iter
     spec = read_campaign(file)
     folder = folder or Path("campaigns") / spec.name
     base = file.resolve().parent
-    _turn(spec, folder=folder, base=base, copy=file, prefect=prefect, take_over=take_over, iterations=iterations)
+    _turn(
+        spec, folder=folder, base=base, copy=file, prefect=prefect, take_over=take_over, iterations=iterations
+    )
 
 
 def resume(folder: Path, *, prefect: bool, take_over: bool, iterations: int | None) -> None:
     """Go on with the campaign of a folder."""
     copy = folder / COPY
     if not copy.is_file():
-        raise CampaignFileError(f"--folder {folder}: holds no {COPY}, so no campaign was begun here; begin one with `motherlode run FILE --folder {folder}`")
+        raise CampaignFileError(
+            f"--folder {folder}: holds no {COPY}, so no campaign was begun here; "
+            f"begin one with `motherlode run FILE --folder {folder}`"
+        )
     base = folder / BASE
     _turn(
         read_campaign(copy),
@@ -46,13 +51,23 @@ def resume(folder: Path, *, prefect: bool, take_over: bool, iterations: int | No
     )
 
 
-def _turn(spec: CampaignSpec, *, folder: Path, base: Path, copy: Path | None, prefect: bool, take_over: bool, iterations: int | None) -> None:
+def _turn(
+    spec: CampaignSpec,
+    *,
+    folder: Path,
+    base: Path,
+    copy: Path | None,
+    prefect: bool,
+    take_over: bool,
+    iterations: int | None,
+) -> None:
     """Open the campaign and turn it, watched by the terminal and by Prefect."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the driver's own numerics; workers set their own
     from flows.campaign import Campaign
     from flows.observer import Together
     from flows.plan import check_plan
-    from flows.turning import PlainRunner, Runner, run
+    from flows.runner import PlainRunner, Runner
+    from flows.turning import run
 
     console = Console()
     runner: Runner = PlainRunner()
@@ -63,8 +78,13 @@ def _turn(spec: CampaignSpec, *, folder: Path, base: Path, copy: Path | None, pr
 
             prefect_runner.prepare_environment()
             prefect_runner.check_server()
-            runner, observers = prefect_runner.PrefectRunner(), Together(terminal, prefect_runner.PrefectObserver())
-        with Campaign.open(spec, folder=folder, base=base, observer=observers, take_over=take_over) as campaign:
+            runner, observers = (
+                prefect_runner.PrefectRunner(),
+                Together(terminal, prefect_runner.PrefectObserver()),
+            )
+        with Campaign.open(
+            spec, folder=folder, base=base, observer=observers, take_over=take_over
+        ) as campaign:
             if copy is not None and copy.resolve() != (folder / COPY).resolve():
                 shutil.copyfile(copy, folder / COPY)
                 (folder / BASE).write_text(str(base))

@@ -34,5 +34,3 @@ def failure_rows(campaign: Campaign, outcome: Outcome, *, stage: str, iteration:
         for subject, calculation in outcome.settled.items()
         if calculation.outcome == "failed"
     ]
-
-

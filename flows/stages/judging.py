@@ -1,4 +1,4 @@
-"""Judging candidates on the hull of one fidelity, and writing verdicts that supersede what the moved hull made untrue."""
+"""Judging candidates on the hull of one fidelity; verdicts that supersede what the moved hull made untrue."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from loop.crystal import Crystal
 from loop.errors import HullError
 from loop.hull import HullSet
 from loop.ledger.tables import Calculation, HullRow, Row, Verdict
-from loop.outcomes import reference_calculations, reference_calculations_of, reference_set, verdicts_at
 from loop.phases import HullPhase
 from loop.verdicts import CandidateEnergy, judge_all
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceEnergies:
@@ -41,17 +41,19 @@ class Judged:
 
 def references_at(campaign: Campaign, fidelity: str) -> ReferenceEnergies:
     """The reference phases in force at one fidelity."""
-    current = reference_set(campaign.state, fidelity)
+    current = campaign.state.reference_set(fidelity)
     return ReferenceEnergies(
         version=current.version if current else "",
-        calculations=reference_calculations(campaign.state, fidelity),
+        calculations=campaign.state.reference_calculations(fidelity),
     )
 
 
-def references_within(campaign: Campaign, window: float, *, systems: Collection[frozenset[str]]) -> dict[str, Crystal]:
+def references_within(
+    campaign: Campaign, window: float, *, systems: Collection[frozenset[str]]
+) -> dict[str, Crystal]:
     """Reference phases within `window` (eV/atom) of the screening hull of the references, inside any of `systems`."""
     state, fidelity = campaign.state, campaign.screening_fidelity
-    calculations = reference_calculations(state, fidelity)
+    calculations = state.reference_calculations(fidelity)
     phases = _phases(campaign, calculations, fidelity=fidelity)
     hulls = HullSet(phases)
     crystals = campaign.memory.references
@@ -71,7 +73,7 @@ def judge(
     references: ReferenceEnergies,
     iteration: int,
 ) -> Judged:
-    """Judge candidates on the hull of the references and of themselves; supersede the verdicts that are not true any more.
+    """Judge candidates on the hull of the references and of themselves; supersede verdicts that are true no more.
 
     Args:
         campaign: whose ledger holds the crystals and the verdicts in force.
@@ -85,14 +87,16 @@ def judge(
     ruling = judge_all(
         _phases(campaign, references.calculations, fidelity=fidelity),
         [
-            CandidateEnergy(candidate_id=phase.name, composition=phase.composition, energy_per_atom=phase.energy_per_atom)
+            CandidateEnergy(
+                candidate_id=phase.name, composition=phase.composition, energy_per_atom=phase.energy_per_atom
+            )
             for phase in _phases(campaign, calculations, fidelity=fidelity)
         ],
         fidelity=fidelity,
-        in_force={v.candidate_id: v for v in verdicts_at(state, fidelity)},
+        in_force={v.candidate_id: v for v in state.verdicts_at(fidelity)},
         finds_before=before.finds if before else None,
         references_before=_phases(
-            campaign, reference_calculations_of(state, before.reference_version), fidelity=fidelity
+            campaign, _of_version(campaign, before.reference_version), fidelity=fidelity
         )
         if before
         else None,
@@ -131,10 +135,21 @@ def judge(
         )
     return Judged(
         rows=rows,
-        energies_above_hull={id_: judgement.energy_above_hull for id_, judgement in ruling.judgements.items()},
+        energies_above_hull={
+            id_: judgement.energy_above_hull for id_, judgement in ruling.judgements.items()
+        },
         superseded=len(ruling.superseded),
         fell_off=ruling.fell_off,
     )
+
+
+def _of_version(campaign: Campaign, version: str) -> dict[str, Calculation]:
+    """Reference phases of one version of the references, by name."""
+    state = campaign.state
+    return {
+        name: state.calculations[phase.calculation_key]
+        for name, phase in state.reference_phases[version].items()
+    }
 
 
 def _phases(campaign: Campaign, calculations: Mapping[str, Calculation], *, fidelity: str) -> list[HullPhase]:
@@ -144,10 +159,13 @@ def _phases(campaign: Campaign, calculations: Mapping[str, Calculation], *, fide
     for name, calculation in sorted(calculations.items()):
         if calculation.fidelity != fidelity or calculation.energy_per_atom is None:
             raise HullError(
-                f"{name}: calculated at {calculation.fidelity} with energy {calculation.energy_per_atom}, the hull is of {fidelity}"
+                f"{name}: calculated at {calculation.fidelity} with energy {calculation.energy_per_atom}, "
+                f"the hull is of {fidelity}"
             )
         crystal = state.crystals[calculation.result_crystal_key or calculation.crystal_key]
         phases.append(
-            HullPhase(name, crystal.composition, energy_per_atom=calculation.energy_per_atom, fidelity=fidelity)
+            HullPhase(
+                name, crystal.composition, energy_per_atom=calculation.energy_per_atom, fidelity=fidelity
+            )
         )
     return phases

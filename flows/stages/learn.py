@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flows.stages.select import observations
 from generators.protocol import Generator
 from loop.acquisition.quality import leave_one_out, promote
-from flows.stages.select import observations
 from loop.ledger.tables import ModelVersion, Row
-from loop.outcomes import discoveries, verdicts_at
+from loop.outcomes import discoveries
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
@@ -41,7 +41,9 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
     records = campaign.records()
     for name, generator in campaign.resources.generators.items():
         fitted: Generator = generator.fit(
-            records, start=campaign.promoted_state("generator", name), rng=campaign.stream("learn", name, iteration)
+            records,
+            start=campaign.promoted_state("generator", name),
+            rng=campaign.stream("learn", name, iteration),
         )
         state = dict(fitted.state())
         if not state:
@@ -58,7 +60,9 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
                 trained_on={"records": len(records)},
             )
         )
-    summary["generators"] = [row.name for row in rows if isinstance(row, ModelVersion) and row.kind == "generator"]
+    summary["generators"] = [
+        row.name for row in rows if isinstance(row, ModelVersion) and row.kind == "generator"
+    ]
     return rows, summary
 
 
@@ -66,7 +70,7 @@ def _yield(campaign: Campaign, name: str) -> dict[str, Any]:
     """What a generator's proposals came to so far: counts."""
     state, spec = campaign.state, campaign.spec
     own = {id_ for id_, candidate in state.candidates.items() if candidate.generator == name}
-    screened = [v for v in verdicts_at(state, campaign.screening_fidelity) if v.candidate_id in own]
+    screened = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id in own]
     return {
         "proposed": len(own),
         "kept": len(own - state.rejections.keys()),

@@ -1,4 +1,4 @@
-"""Propose and standardise: generators draw, and what is no new, valid crystal inside the space is set aside with a reason."""
+"""Propose and standardise: generators draw; what is no new, valid crystal of the space is set aside with a reason."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def _draw(campaign: Campaign, iteration: int) -> tuple[list[tuple[Generator, Pro
                         start=campaign.promoted_state("generator", name),
                         rng=campaign.stream("fit", name, iteration),
                     )
-                proposals = fitted[name].sample(share, condition=condition, rng=campaign.stream("propose", name, iteration, turn))
+                proposals = fitted[name].sample(
+                    share, condition=condition, rng=campaign.stream("propose", name, iteration, turn)
+                )
             except MotherlodeError as error:
                 weights.pop(name)
                 failures.append(_failure(campaign, iteration, name, "cannot-propose", str(error)))
@@ -111,7 +113,9 @@ def _draw(campaign: Campaign, iteration: int) -> tuple[list[tuple[Generator, Pro
     return drawn, failures
 
 
-def _admit(campaign: Campaign, candidate_id: str, proposal: Proposal) -> tuple[Crystal | None, tuple[str, str] | None]:
+def _admit(
+    campaign: Campaign, candidate_id: str, proposal: Proposal
+) -> tuple[Crystal | None, tuple[str, str] | None]:
     """The proposal as a crystal, and why it is set aside, if it is."""
     try:
         crystal = Crystal.from_structure(proposal.structure)
@@ -131,4 +135,11 @@ def _admit(campaign: Campaign, candidate_id: str, proposal: Proposal) -> tuple[C
 
 
 def _failure(campaign: Campaign, iteration: int, subject: str, reason: str, detail: str) -> FailureRow:
-    return FailureRow(campaign_id=campaign.id, subject=subject, stage="propose", iteration=iteration, reason=reason, detail=detail)
+    return FailureRow(
+        campaign_id=campaign.id,
+        subject=subject,
+        stage="propose",
+        iteration=iteration,
+        reason=reason,
+        detail=detail,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.calculations import Request, compute
@@ -31,7 +32,8 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
         requests = [Request(subject=phase.name, crystal=phase.crystal) for phase in chunk]
         outcome = campaign.runner.task(
             f"references {number}",
-            lambda requests=requests: compute(
+            partial(
+                compute,
                 campaign,
                 requests,
                 by=campaign.resources.relaxer,
@@ -43,7 +45,8 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
         )
         if outcome.unaffordable:
             raise ReferencePhaseError(
-                f"budget: does not pay for relaxing the reference phases ({len(outcome.unaffordable)} of {len(phases)} are left); "
+                f"budget: does not pay for relaxing the reference phases ({len(outcome.unaffordable)} of "
+                f"{len(phases)} are left); "
                 "raise budget.cpu_seconds or ask the source for fewer phases"
             )
         failed = failure_rows(campaign, outcome, stage="references", iteration=iteration)
@@ -57,7 +60,11 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
         source=dict(campaign.resources.references.describe()),
         iteration=iteration,
     )
-    return [*failures, *rows], {"phases": len(calculations), "failed": len(failures), "fidelity": campaign.screening_fidelity}
+    return [*failures, *rows], {
+        "phases": len(calculations),
+        "failed": len(failures),
+        "fidelity": campaign.screening_fidelity,
+    }
 
 
 def reference_set_rows(
@@ -68,7 +75,7 @@ def reference_set_rows(
     source: dict[str, Any],
     iteration: int,
 ) -> tuple[list[Row], str]:
-    """A version of the reference phases at one fidelity as rows, and that version: a hash of names, calculations and energies."""
+    """A version of the reference phases at one fidelity as rows, and that version: a hash of names and energies."""
     members = sorted((name, c.key, c.energy_per_atom) for name, c in calculations.items())
     version = hashlib.sha256(json.dumps([fidelity, members]).encode()).hexdigest()[:32]
     rows: list[Row] = [
@@ -81,7 +88,9 @@ def reference_set_rows(
             iteration=iteration,
         ),
         *(
-            ReferencePhaseRow(campaign_id=campaign.id, reference_version=version, name=name, calculation_key=key)
+            ReferencePhaseRow(
+                campaign_id=campaign.id, reference_version=version, name=name, calculation_key=key
+            )
             for name, key, _ in members
         ),
     ]
@@ -91,7 +100,9 @@ def reference_set_rows(
 def _collect(campaign: Campaign) -> list[ReferencePhase]:
     """The phases of every chemical system of the space, each once, in order of name."""
     source = campaign.resources.references
-    phases = {phase.name: phase for system in campaign.spec.space.systems() for phase in source.entries(system)}
+    phases = {
+        phase.name: phase for system in campaign.spec.space.systems() for phase in source.entries(system)
+    }
     campaign.append(*(crystal_row(phase.crystal) for phase in phases.values()))
     return [phases[name] for name in sorted(phases)]
 
@@ -106,9 +117,13 @@ def _check_elements(
     covered = {phases[name].crystal.chemical_system for name in calculations}
     for element in campaign.spec.space.all_elements():
         if element not in covered:
-            reasons = "; ".join(f"{f.subject}: {f.reason}" for f in failures if f.subject in phases and phases[f.subject].crystal.chemical_system == element)
+            reasons = "; ".join(
+                f"{f.subject}: {f.reason}"
+                for f in failures
+                if f.subject in phases and phases[f.subject].crystal.chemical_system == element
+            )
             raise ReferencePhaseError(
                 f"references: no phase of {element} could be relaxed with {campaign.screening_fidelity}"
-                f"{f' ({reasons})' if reasons else ', the source gives none'}; without it no formation energy can be computed. "
-                f"Give a reference source that holds {element}, or take it out of the space"
+                f"{f' ({reasons})' if reasons else ', the source gives none'}; there is no formation "
+                f"energy without it. Give a reference source that holds {element}, or take it out of the space"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.calculations import Request, compute
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
 def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
     """Relax the iteration's candidates, in order, for as long as the budget pays."""
     state = campaign.state
-    admitted = [c for c in state.candidates.values() if c.iteration == iteration and c.id not in state.rejections]
+    admitted = [
+        c for c in state.candidates.values() if c.iteration == iteration and c.id not in state.rejections
+    ]
     rows: list[Row] = []
     done = failed = 0
     for number, chunk in enumerate(chunks(admitted, campaign.spec.execution.chunk), start=1):
-        requests = [Request(subject=c.id, crystal=state.crystals[c.crystal_key]) for c in chunk if c.crystal_key]
+        requests = [
+            Request(subject=c.id, crystal=state.crystals[c.crystal_key]) for c in chunk if c.crystal_key
+        ]
         outcome = campaign.runner.task(
             f"relax {iteration}.{number}",
-            lambda requests=requests: compute(
+            partial(
+                compute,
                 campaign,
                 requests,
                 by=campaign.resources.relaxer,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flows.stages.judging import judge, references_at
 from loop.ledger.tables import Calculation, Candidate, Rejection, Row
-from loop.outcomes import judged_calculations
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
@@ -20,10 +19,14 @@ def screen(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     """Set relaxed duplicates aside, then judge every screened candidate on the hull as it stands now."""
     state = campaign.state
     rows: list[Row] = []
-    calculations = judged_calculations(state, campaign.screening_fidelity)
+    calculations = state.judged(campaign.screening_fidelity)
     fresh = 0
     for candidate in state.candidates.values():
-        calculation = campaign.relaxation_of(candidate) if candidate.iteration == iteration and candidate.id not in state.rejections else None
+        calculation = (
+            campaign.relaxation_of(candidate)
+            if candidate.iteration == iteration and candidate.id not in state.rejections
+            else None
+        )
         if calculation is None or calculation.outcome != "done":
             continue
         twin = _twin(campaign, candidate, calculation)
@@ -49,7 +52,11 @@ def screen(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
         iteration=iteration,
     )
     duplicates = len(rows)
-    near = sum(1 for energy in judgement.energies_above_hull.values() if energy <= campaign.spec.thresholds.metastable)
+    near = sum(
+        1
+        for energy in judgement.energies_above_hull.values()
+        if energy <= campaign.spec.thresholds.metastable
+    )
     return [*rows, *judgement.rows], {
         "screened": fresh,
         "duplicates": duplicates,

@@ -10,7 +10,6 @@ from loop.acquisition.features import features
 from loop.acquisition.policy import Choice, Observation, Option
 from loop.budget import remaining, scarcest, total
 from loop.ledger.tables import Decision, Row, Verdict
-from loop.outcomes import verdicts_at
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
@@ -20,12 +19,20 @@ def select(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     """Choose the batch that goes to the first verification level, and write down why for every option."""
     spec, state = campaign.spec, campaign.state
     taken = {d.candidate_id for d in state.decisions.values() if d.role in ("chosen", "audit")}
-    waiting = [v for v in verdicts_at(state, campaign.screening_fidelity) if v.candidate_id not in taken]
+    waiting = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id not in taken]
     costs = {v.candidate_id: _cost(campaign, v.candidate_id) for v in waiting}
     left = remaining(spec.budget, settled=state.spent, outstanding=state.outstanding)
     currency = scarcest(left, costs.values()) or "cpu_seconds"
-    options = [_option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0)) for v in waiting if v.energy_above_hull <= spec.acquisition.window]
-    rejects = [_option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0)) for v in waiting if v.energy_above_hull > spec.acquisition.window]
+    options = [
+        _option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0))
+        for v in waiting
+        if v.energy_above_hull <= spec.acquisition.window
+    ]
+    rejects = [
+        _option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0))
+        for v in waiting
+        if v.energy_above_hull > spec.acquisition.window
+    ]
     batch = min(spec.batch.verifications, int(left.get("verifications", spec.batch.verifications)))
     policy = campaign.resources.policy
     choices = policy.choose(
@@ -47,9 +54,18 @@ def select(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
         audited=before["audit"],
         rng=campaign.stream("audit", iteration),
     )
-    rows: list[Row] = [_decision(campaign, iteration, choice, policy=policy.name, cost=costs[choice.candidate_id]) for choice in choices]
+    rows: list[Row] = [
+        _decision(campaign, iteration, choice, policy=policy.name, cost=costs[choice.candidate_id])
+        for choice in choices
+    ]
     roles = Counter(choice.role for choice in choices)
-    return rows, {"waiting": len(waiting), "within_window": len(options), "chosen": roles["chosen"], "audit": roles["audit"], "passed_over": roles["passed over"]}
+    return rows, {
+        "waiting": len(waiting),
+        "within_window": len(options),
+        "chosen": roles["chosen"],
+        "audit": roles["audit"],
+        "passed_over": roles["passed over"],
+    }
 
 
 def _cost(campaign: Campaign, candidate_id: str) -> dict[str, float]:
@@ -82,8 +98,8 @@ def observations(campaign: Campaign) -> list[Observation]:
     """Candidates whose energy above hull is known at the first verifying fidelity, in order of id."""
     if not campaign.energy_levels:
         return []
-    screened = {v.candidate_id: v for v in verdicts_at(campaign.state, campaign.screening_fidelity)}
-    verified = {v.candidate_id: v for v in verdicts_at(campaign.state, campaign.energy_levels[0])}
+    screened = {v.candidate_id: v for v in campaign.state.verdicts_at(campaign.screening_fidelity)}
+    verified = {v.candidate_id: v for v in campaign.state.verdicts_at(campaign.energy_levels[0])}
     return [
         Observation(
             candidate_id=id_,
@@ -95,7 +111,9 @@ def observations(campaign: Campaign) -> list[Observation]:
     ]
 
 
-def _decision(campaign: Campaign, iteration: int, choice: Choice, *, policy: str, cost: dict[str, float]) -> Decision:
+def _decision(
+    campaign: Campaign, iteration: int, choice: Choice, *, policy: str, cost: dict[str, float]
+) -> Decision:
     return Decision(
         campaign_id=campaign.id,
         iteration=iteration,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.calculations import Outcome, Request, compute
@@ -12,7 +13,6 @@ from flows.stages.references import reference_set_rows
 from flows.verification.verifier import Verifier
 from loop.identity import same
 from loop.ledger.tables import Calculation, Row, Verification
-from loop.outcomes import judged_calculations
 from loop.spec import VerificationLevel
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ def verify(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     """Verify this iteration's choices level by level; a level admits what the one before let through."""
     rows: list[Row] = []
     summary: dict[str, Any] = {}
-    decisions = [d for (at, _), d in campaign.state.decisions.items() if at == iteration and d.role != "passed over"]
-    chosen = [d.candidate_id for d in sorted(decisions, key=lambda d: (d.role != "chosen", d.rank, d.candidate_id))]
+    decisions = [
+        d for (at, _), d in campaign.state.decisions.items() if at == iteration and d.role != "passed over"
+    ]
+    chosen = [
+        d.candidate_id for d in sorted(decisions, key=lambda d: (d.role != "chosen", d.rank, d.candidate_id))
+    ]
     energies: dict[str, float] = {}
     for position, level in enumerate(campaign.spec.verification):
         verifier = campaign.resources.verifiers[level.name]
@@ -37,14 +41,23 @@ def verify(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
         if verifier.gives_energy:
             level_rows, energies = _judge_level(campaign, verifier, level, done, iteration=iteration)
             rows += level_rows
-        rows += [_verification(campaign, id_, c, verifier, level=level, iteration=iteration) for id_, c in outcome.settled.items()]
+        rows += [
+            _verification(campaign, id_, c, verifier, level=level, iteration=iteration)
+            for id_, c in outcome.settled.items()
+        ]
         summary[level.name] = {"verified": len(done), "failed": len(failures)}
         chosen = [id_ for id_ in chosen if id_ in done]
     return rows, summary
 
 
 def _compute(
-    campaign: Campaign, candidate_ids: Sequence[str], verifier: Verifier, *, level: VerificationLevel, iteration: int, first: bool
+    campaign: Campaign,
+    candidate_ids: Sequence[str],
+    verifier: Verifier,
+    *,
+    level: VerificationLevel,
+    iteration: int,
+    first: bool,
 ) -> Outcome:
     """Settle one level's calculations, chunk by chunk."""
     settled: dict[str, Calculation] = {}
@@ -53,7 +66,8 @@ def _compute(
         requests = [Request(subject=id_, crystal=campaign.best_crystal(id_)) for id_ in chunk]
         outcome = campaign.runner.task(
             f"verify {iteration}.{number} {level.name}",
-            lambda requests=requests: compute(
+            partial(
+                compute,
                 campaign,
                 requests,
                 by=verifier,
@@ -84,7 +98,7 @@ def _judge_level(
     if not done:
         return [], {}
     rows, references = _references(campaign, verifier, level, done, iteration=iteration)
-    calculations = {**judged_calculations(campaign.state, verifier.fidelity), **done}
+    calculations = {**campaign.state.judged(verifier.fidelity), **done}
     judgement = judge(
         campaign,
         fidelity=verifier.fidelity,
@@ -112,13 +126,18 @@ def _references(
     before = references_at(campaign, verifier.fidelity)
     systems = {state.crystals[c.crystal_key].elements for c in done.values()}
     wanted = references_within(campaign, level.reference_window, systems=systems)
-    requests = [Request(subject=name, crystal=crystal) for name, crystal in sorted(wanted.items()) if name not in before.calculations]
+    requests = [
+        Request(subject=name, crystal=crystal)
+        for name, crystal in sorted(wanted.items())
+        if name not in before.calculations
+    ]
     rows: list[Row] = []
     found: dict[str, Calculation] = {}
     for number, chunk in enumerate(chunks(requests, campaign.spec.execution.chunk), start=1):
         outcome = campaign.runner.task(
             f"verify references {iteration}.{number} {level.name}",
-            lambda chunk=chunk: compute(
+            partial(
+                compute,
                 campaign,
                 chunk,
                 by=verifier,
@@ -133,7 +152,10 @@ def _references(
     if not found:
         return rows, before
     calculations = {**before.calculations, **found}
-    described = {"recomputed from": references_at(campaign, campaign.screening_fidelity).version, "window": level.reference_window}
+    described = {
+        "recomputed from": references_at(campaign, campaign.screening_fidelity).version,
+        "window": level.reference_window,
+    }
     set_rows, version = reference_set_rows(
         campaign, calculations, fidelity=verifier.fidelity, source=described, iteration=iteration
     )
@@ -167,7 +189,7 @@ def _verification(
 
 
 def _novelty(campaign: Campaign, candidate_id: str, calculation: Calculation) -> dict[str, Any]:
-    """Which reference phase, which earlier verified candidate and which phase known to experiment the crystal equals."""
+    """Which reference phase, earlier verified candidate and phase known to experiment the crystal equals."""
     state = campaign.state
     crystal = state.crystals[calculation.result_crystal_key or calculation.crystal_key]
     references = (

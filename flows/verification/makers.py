@@ -9,6 +9,7 @@ That job raises `CalculationFailedError` where the calculations ran but cannot b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -117,7 +118,7 @@ class RelaxStaticMaker(Maker):  # type: ignore[misc]
             energy=static.output.output.energy,
             forces=static.output.output.forces,
             stress=static.output.output.stress,
-            steps=relaxation.output.output.n_steps,
+            relaxation=relaxation.output.output,
             max_force=self.max_force,
             max_stress=self.max_stress,
         )
@@ -132,7 +133,7 @@ def judge_energy(
     energy: float,
     forces: list[list[float]],
     stress: list[list[float]],
-    steps: int | None,
+    relaxation: Any,
     max_force: float,
     max_stress: float,
 ) -> dict[str, Any]:
@@ -144,13 +145,14 @@ def judge_energy(
         energy: eV per cell.
         forces: `n_atoms x 3`, eV/Å.
         stress: `3 x 3`, kbar, atomate2's sign.
-        steps: steps of the relaxation, where the code counts them.
+        relaxation: output document of the relaxation.
         max_force: eV/Å.
         max_stress: GPa.
 
     Raises:
         CalculationFailedError: not finite, not converged, collapsed, come apart, or no crystal any more.
     """
+    steps = steps_of(relaxation)
     largest = check_converged(
         forces=forces, stress=stress, max_force=max_force, max_stress=max_stress, steps=steps
     )
@@ -164,6 +166,14 @@ def judge_energy(
         "space_group_number": crystal.space_group_number,
     }
     return {"crystal": crystal.to_dict(), "energy_per_atom": energy / len(relaxed), "properties": properties}
+
+
+def steps_of(relaxation: Any) -> int | None:
+    """Steps that an atomate2 output document counts; None where its code does not."""
+    found = (
+        relaxation.get("n_steps") if isinstance(relaxation, Mapping) else getattr(relaxation, "n_steps", None)
+    )
+    return None if found is None else int(found)
 
 
 def check_converged(

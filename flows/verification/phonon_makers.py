@@ -15,7 +15,13 @@ from atomate2.common.jobs.phonons import generate_phonon_displacements, run_phon
 from jobflow import Flow, Maker, job
 from pymatgen.core.structure import Structure
 
-from flows.verification.makers import PotentialRelaxMaker, PotentialStaticMaker, check_converged, crystal_of
+from flows.verification.makers import (
+    PotentialRelaxMaker,
+    PotentialStaticMaker,
+    check_converged,
+    crystal_of,
+    steps_of,
+)
 from flows.verification.phonon_bands import judge, thermal_properties
 from flows.verification.supercell import shortest_vector, supercell_matrix
 from loop.crystal import Crystal
@@ -58,7 +64,7 @@ class PhononFlowMaker(Maker):  # type: ignore[misc]
             relaxed=relaxation.output.structure,
             forces=relaxation.output.output.forces,
             stress=relaxation.output.output.stress,
-            steps=relaxation.output.output.n_steps,
+            relaxation=relaxation.output.output,
             max_force=self.max_force,
             max_stress=self.max_stress,
             min_length=self.min_length,
@@ -101,7 +107,7 @@ def prepare(
     relaxed: Structure,
     forces: list[list[float]],
     stress: list[list[float]],
-    steps: int | None,
+    relaxation: Any,
     max_force: float,
     max_stress: float,
     min_length: float,
@@ -112,6 +118,7 @@ def prepare(
     Raises:
         CalculationFailedError: not converged, collapsed, or the supercell would be too large.
     """
+    steps = steps_of(relaxation)
     largest = check_converged(
         forces=forces, stress=stress, max_force=max_force, max_stress=max_stress, steps=steps
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -39,14 +39,16 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
     """
     spec = ledger.latest_spec(campaign_id)
     view = View.of(CampaignState.rebuild(ledger, campaign_id), spec)
-    known, complaint = _known(spec, folder)
+    campaigns = cast("Iterable[Campaign]", view.state.held[Campaign].values())
+    revisions = sorted(campaigns, key=lambda row: row.revision)
+    known, complaint = _known(
+        spec, [folder, *(Path(str(r.versions["base"])) for r in revisions if "base" in r.versions)]
+    )
     rows = findings(view, known=known)
     hulls, left_out = diagrams(view)
     counts = history.counted(view)
     stop = [stage for (_, name), stage in sorted(view.state.stages.items()) if name == "stop"]
     moments = sorted(stage.finished_at for stage in view.state.stages.values())
-    campaigns = cast("Iterable[Campaign]", view.state.held[Campaign].values())
-    revisions = sorted(campaigns, key=lambda row: row.revision)
     sources = [s.source for s in view.state.reference_sets.values() if s.fidelity == view.screening]
     said = caveats(
         screening=view.screening,
@@ -100,15 +102,18 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
     )
 
 
-def _known(spec: CampaignSpec, folder: Path) -> tuple[Known, str | None]:
+def _known(spec: CampaignSpec, folders: Sequence[Path]) -> tuple[Known, str | None]:
     """What looks a crystal up among the known phases, and what to say where they cannot be read."""
-    try:
-        return KnownPhases.load(spec.known_phases, base=folder).nearest, None
-    except ReferencePhaseError as error:
-        return (
-            _nothing_known,
-            f"The known phases could not be read here, so no find is marked as known: {error}",
-        )
+    reasons = []
+    for folder in dict.fromkeys(folders):
+        try:
+            return KnownPhases.load(spec.known_phases, base=folder).nearest, None
+        except ReferencePhaseError as error:
+            reasons.append(str(error))
+    return (
+        _nothing_known,
+        f"The known phases could not be read here, so finds carry only the names recorded with them: {reasons[0]}",
+    )
 
 
 def _nothing_known(_crystal: Crystal) -> KnownPhase | None:
@@ -180,7 +185,11 @@ def _provenance(
     made = sorted({(c.generator, c.generator_version) for c in state.candidates.values()})
     lines += [(f"generator {words(name)}", f"version {version}") for name, version in made]
     versions = revisions[-1].versions if revisions else {}
-    lines += [(str(name), str(version)) for name, version in versions.items() if version != "not installed"]
+    lines += [
+        (str(name), str(version))
+        for name, version in versions.items()
+        if version != "not installed" and name != "base"
+    ]
     return tuple(lines)
 
 

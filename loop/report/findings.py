@@ -24,7 +24,7 @@ Known = Callable[[Crystal], KnownPhase | None]
 
 
 def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = True) -> tuple[Finding, ...]:
-    """The best candidates: discoveries, then what was verified, then the best of the screen.
+    """The best candidates: discoveries, then what was verified, then what the screen puts within the window.
 
     Args:
         view: of the campaign.
@@ -58,7 +58,9 @@ def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = Tru
             id_,
         )
 
-    chosen = sorted({*verified, *screened}, key=order)[:most]
+    window = max(view.spec.acquisition.window, view.spec.thresholds.metastable)
+    near = {id_ for id_, verdict in screened.items() if verdict.energy_above_hull <= window}
+    chosen = sorted({*verified, *near}, key=order)[:most]
     levels = best_calculations(view, chosen)
     return tuple(
         _finding(
@@ -86,7 +88,7 @@ def _finding(
     crystal = _crystal(state, candidate, calculation)
     failure = _failure(view, id_)
     standing = _standing(view, sent, failure)
-    phase = known(crystal)
+    label = _known(view, id_, known(crystal))
     phonons = _phonons(view, id_, sent)
     return Finding(
         candidate_id=id_,
@@ -120,7 +122,7 @@ def _finding(
         dynamically_stable=sent.dynamically_stable if sent else None,
         minimum_frequency=phonons.minimum,
         phonons_at=phonons.level,
-        known=_cited(phase) if phase else None,
+        known=label,
         discovery=discovery,
         failure=failure,
         scene=scene(crystal) if pictures else None,
@@ -145,8 +147,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _cited(phase: KnownPhase) -> str:
-    return f"{phase.name} ({phase.citation})" if phase.citation else phase.name
+def _known(view: View, id_: str, phase: KnownPhase | None) -> str | None:
+    """The known phase that it is, with its citation; else the name that was recorded when it was verified."""
+    if phase is not None:
+        return f"{phase.name} ({phase.citation})" if phase.citation else phase.name
+    own = [v for (at, _), v in view.state.verifications.items() if at == id_ and v.summary.get("known")]
+    return str(own[-1].summary["known"]) if own else None
 
 
 def _failure(view: View, id_: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from loop.ledger.tables import Cost, Verdict
 from loop.metrics import cost_per_discovery, is_discovery, is_within
-from loop.outcomes import finished_iterations, verdicts_at
+from loop.outcomes import finished_iterations
 from loop.report.contents import (
     CostLine,
     CountLine,
@@ -141,7 +141,7 @@ def _relaxed(view: View) -> frozenset[str]:
 
 def counted(view: View) -> dict[str, int]:
     """How many candidates came how far."""
-    screened = verdicts_at(view.state, view.screening)
+    screened = view.state.verdicts_at(view.screening)
     thresholds = view.spec.thresholds
     return {
         "proposed": len(view.state.candidates),
@@ -175,14 +175,18 @@ def models(view: View) -> tuple[ModelLine, ...]:
 
 
 def _figures(values: Mapping[str, Any]) -> str:
-    """Plain values in words; what is nested is left to the ledger."""
+    """Numbers and words, one level of nesting deep; what lies deeper is left to the ledger."""
     shown = []
     for key, value in values.items():
-        if isinstance(value, float):
+        if isinstance(value, Mapping):
+            inner = _figures({k: v for k, v in value.items() if not isinstance(v, Mapping)})
+            shown += [f"{words(key)}: {inner}"] if inner else []
+        elif isinstance(value, float):
             shown.append(f"{words(key)} {number(value, 4)}")
         elif isinstance(value, (int, str)):
             shown.append(f"{words(key)} {value}")
-    return ", ".join(shown)
+    separator = "; " if any(isinstance(value, Mapping) for value in values.values()) else ", "
+    return separator.join(shown)
 
 
 def generators(view: View) -> tuple[GeneratorLine, ...]:
@@ -191,7 +195,7 @@ def generators(view: View) -> tuple[GeneratorLine, ...]:
     relaxed = _relaxed(view)
     near = {
         v.candidate_id
-        for v in verdicts_at(state, view.screening)
+        for v in state.verdicts_at(view.screening)
         if v.energy_above_hull <= thresholds.metastable
     }
     names = list(

@@ -12,7 +12,6 @@ from loop.crystal import Crystal
 from loop.facets import lower_facets
 from loop.hull import ON_HULL, Hull, HullPhase
 from loop.ledger.tables import Calculation
-from loop.outcomes import judged_calculations, reference_calculations
 from loop.report.contents import HullDiagram, HullPoint
 from loop.report.view import View
 
@@ -42,11 +41,11 @@ def diagram(
 ) -> HullDiagram | None:
     """One chemical system at one fidelity; None where an element has no reference phase at that fidelity."""
     state, wanted = view.state, frozenset(elements)
-    references = _within(state.crystals, reference_calculations(state, fidelity).items(), wanted)
+    references = _within(state.crystals, state.reference_calculations(fidelity).items(), wanted)
     present = {crystal.chemical_system for _, crystal, _ in references}
     if not wanted <= present:
         return None
-    candidates = _within(state.crystals, judged_calculations(state, fidelity).items(), wanted)
+    candidates = _within(state.crystals, state.judged(fidelity).items(), wanted)
     verdicts = {id_: state.verdicts_in_force[id_, fidelity] for id_, _, _ in candidates}
     finds = [item for item in candidates if verdicts[item[0]].energy_above_hull <= ON_HULL]
     hull = Hull.build(

@@ -92,10 +92,12 @@ def words(name: str) -> str:
 
 @cache
 def space_group(number: int) -> str:
-    """International symbol of a space group, e.g. `Fm-3m`."""
+    """Short international symbol of a space group, e.g. `Fm-3m`, `P2_1/c`."""
     from pymatgen.symmetry.groups import sg_symbol_from_int_number
 
-    return str(sg_symbol_from_int_number(number))
+    symbol = str(sg_symbol_from_int_number(number))
+    # pymatgen writes monoclinic groups in full, with the two axes that have no symmetry.
+    return re.sub(r"^([A-Z])1(.+)1$", r"\1\2", symbol) if 3 <= number <= 15 else symbol
 
 
 def space_group_html(number: int) -> Markup:

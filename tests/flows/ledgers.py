@@ -27,9 +27,14 @@ def content(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 for row in ledger.frame(name).to_dict("records")
             ]
             if name == "cost":
-                rows = [{**row, "amount": None} if row["currency"] == "cpu_seconds" and row["kind"] == "settled" else row for row in rows]
+                rows = [
+                    {**row, "amount": None}
+                    if row["currency"] == "cpu_seconds" and row["kind"] == "settled"
+                    else row
+                    for row in rows
+                ]
             keys = [column.name for column in table.primary_key]
-            tables[name] = sorted(rows, key=lambda row: [str(row[key]) for key in keys])  # noqa: B023 - used at once
+            tables[name] = sorted(rows, key=lambda row: [str(row[key]) for key in keys])
         return tables
 
 
@@ -37,7 +42,13 @@ def run_again(folder: Path) -> list[str]:
     """Keys of calculations that were begun after they had been settled."""
     with Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}") as ledger:
         settled = {c.key: c.settled_at for c in ledger.rows(Calculation)}
-        return sorted({a.calculation_key for a in ledger.rows(Attempt) if a.calculation_key in settled and a.started_at > settled[a.calculation_key]})
+        return sorted(
+            {
+                a.calculation_key
+                for a in ledger.rows(Attempt)
+                if a.calculation_key in settled and a.started_at > settled[a.calculation_key]
+            }
+        )
 
 
 def drivers(folder: Path) -> int:

@@ -14,7 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledgers import content, drivers, run_again, settled_costs
+
+from tests.flows.ledgers import content, drivers, run_again, settled_costs
 
 CAMPAIGN = Path(__file__).parents[1] / "campaigns" / "emt.yaml"
 KILLS = int(os.environ.get("MOTHERLODE_TEST_KILLS", "14"))
@@ -22,8 +23,19 @@ SHORTEST_PROGRESS = 0.15
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "flows.command_line", "run", str(CAMPAIGN), "--folder", str(folder), "--no-prefect"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "flows.command_line",
+        "run",
+        str(CAMPAIGN),
+        "--folder",
+        str(folder),
+        "--no-prefect",
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -70,5 +82,7 @@ def test_a_campaign_killed_many_times_ends_like_one_that_never_was(tmp_path):
     ours, theirs = content(broken), content(unbroken)
     for table in theirs:
         assert ours[table] == theirs[table], table
-    counted = {currency: amount for currency, amount in settled_costs(unbroken).items() if currency != "cpu_seconds"}
+    counted = {
+        currency: amount for currency, amount in settled_costs(unbroken).items() if currency != "cpu_seconds"
+    }
     assert {currency: settled_costs(broken)[currency] for currency in counted} == counted

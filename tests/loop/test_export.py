@@ -1,5 +1,5 @@
 """What is exported reads back the same in pymatgen, ASE and pandas."""
-# ruff: noqa: E501 - a page is probed by one line of script, a message stands as it is shown
+
 
 import json
 import os
@@ -18,7 +18,6 @@ from loop.errors import ExportError, LedgerError
 from loop.export import FILTERS, export
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Row, Verdict
-from loop.outcomes import judged_calculations
 from loop.state import CampaignState
 from tests.loop.alloy_campaign import CAMPAIGN, World, alloys
 from tests.loop.alloy_structures import SCREEN, VERIFY
@@ -41,7 +40,7 @@ def verdicts(ledger: Ledger, fidelity: str) -> dict[str, Verdict]:
 def test_cifs_hold_the_relaxed_crystals(alloys, state, tmp_path):
     written = export(alloys, CAMPAIGN, to=tmp_path, what="cif", which="verified")
     assert written == {tmp_path / "cif": 12}
-    truth = judged_calculations(state, VERIFY)
+    truth = state.judged(VERIFY)
     for path in (tmp_path / "cif").iterdir():
         id_, formula = path.stem.split("_")
         crystal = state.crystals[truth[id_].result_crystal_key]
@@ -60,7 +59,7 @@ def test_extended_xyz_holds_energies_with_their_fidelity(alloys, state, tmp_path
     for atoms in images:
         id_, fidelity = atoms.info["candidate_id"], atoms.info["fidelity"]
         assert fidelity == (VERIFY if id_ in verified else SCREEN)
-        truth = judged_calculations(state, fidelity)[id_]
+        truth = state.judged(fidelity)[id_]
         assert atoms.get_potential_energy() / len(atoms) == pytest.approx(truth.energy_per_atom)
         assert atoms.info["energy_above_hull"] == pytest.approx(
             (verified.get(id_) or screened[id_]).energy_above_hull

@@ -108,7 +108,7 @@ WRONG_FILES = {
     ),
     "both systems and elements": (
         SMALLEST + "  elements: [Ni, Ti]\n",
-        "c.yaml:2:1: space: give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]), not both and not neither",
+        "c.yaml:2:1: space: give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]); one of them, not both",
     ),
     "range upside down": (
         SMALLEST + "  atoms: [9, 2]\n",

@@ -9,10 +9,10 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from loop.errors import LedgerError
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Candidate, Cost, Rejection, Stage, Verdict
-from loop.outcomes import judged_calculations, reference_calculations
 from loop.report import build, write_report
 from loop.report.caveats import caveats
 from loop.report.contents import Report
+from loop.report.history import _figures
 from loop.report.hulls import diagram
 from loop.report.view import View
 from loop.state import CampaignState
@@ -109,8 +109,8 @@ def test_the_best_come_first(report):
 def test_hull_diagrams_agree_with_pymatgen(view, fidelity, elements):
     drawn = diagram(view, elements, fidelity=fidelity, role="screening")
     calculations = {
-        **reference_calculations(view.state, fidelity),
-        **judged_calculations(view.state, fidelity),
+        **view.state.reference_calculations(fidelity),
+        **view.state.judged(fidelity),
     }
     entries = {}
     for name, calculation in calculations.items():
@@ -199,6 +199,18 @@ def test_models_say_whether_they_were_promoted(report):
     assert [(m.iteration, m.promoted) for m in report.models] == [(3, True), (2, False), (1, True)]
 
 
+def test_measurements_of_models_are_written_out():
+    measured = {
+        "n": 12,
+        "plain": {"mean_absolute_error": 0.0024},
+        "empty": {},
+        "note": "held out",
+        "states": [1, 2],
+    }
+    assert _figures(measured) == "n 12; plain: mean absolute error 0.0024; note held out"
+    assert _figures({"proposed": 9, "ok": 0.5}) == "proposed 9, ok 0.5000"
+
+
 def test_the_end_and_its_reason(report):
     assert report.state == "finished"
     assert report.reason == "3 iterations were made; stopping.iterations asks for 3"
@@ -227,7 +239,7 @@ def test_known_phases_label_a_rediscovery(alloys, tmp_path, view):
         if f.formula == "CuAu" and f.space_group == 123
     )
     assert find.known is None
-    calculation = judged_calculations(view.state, VERIFY)[find.candidate_id]
+    calculation = view.state.judged(VERIFY)[find.candidate_id]
     structure = view.state.crystals[calculation.result_crystal_key].to_structure()
     structure.apply_strain(0.02)
     structure.to(str(tmp_path / "CuAu_L10.cif"))
@@ -243,6 +255,7 @@ def test_known_phases_label_a_rediscovery(alloys, tmp_path, view):
         assert "CuAu" in labels["CuAu"]
         assert labels["CuPd"] is None
         elsewhere = build(ledger, CAMPAIGN, folder=tmp_path / "elsewhere")
+        assert {f.known for f in elsewhere.findings} == {None}
         assert elsewhere.caveats[-1].startswith("The known phases could not be read here")
 
 

@@ -252,7 +252,15 @@ class TestWords:
 
     @pytest.mark.parametrize(
         ("number", "html"),
-        [(225, 'Fm<span class="bar">3</span>m'), (62, "Pnma"), (194, "P6<sub>3</sub>/mmc")],
+        [
+            (225, 'Fm<span class="bar">3</span>m'),
+            (62, "Pnma"),
+            (194, "P6<sub>3</sub>/mmc"),
+            (14, "P2<sub>1</sub>/c"),
+            (6, "Pm"),
+            (5, "C2"),
+            (156, "P3m1"),
+        ],
     )
     def test_space_groups(self, number, html):
         assert wording.space_group_html(number) == html

@@ -1,0 +1,15 @@
+"""Small campaigns for tests of the whole loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loop.campaign_file import read_campaign
+from loop.spec import CampaignSpec, as_json
+
+EMT = Path(__file__).parents[1] / "campaigns" / "emt.yaml"
+
+
+def emt_spec(**changes) -> CampaignSpec:
+    """The EMT campaign with some top-level settings changed."""
+    return CampaignSpec.model_validate({**as_json(read_campaign(EMT)), **changes})
