@@ -260,13 +260,18 @@ def _entry(name: str, value: Any, *, indent: str, active: bool) -> list[str]:
     return [f"{indent}{mark}{name}:{text}"]
 
 
+def write_schema(folder: Path) -> Path:
+    """Write the JSON Schema into a folder, beside the campaign file whose first line names it."""
+    path = folder / SCHEMA_FILE
+    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
 def write_docs(folder: Path = DOCS) -> None:
     """Write the page and the schema into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "campaign-file.md").write_text(campaign_file_page(), encoding="utf-8")
-    (folder / SCHEMA_FILE).write_text(
-        json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_schema(folder)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,17 @@ def test_a_report_replaces_the_earlier_one_whole(alloys, tmp_path):
     assert [path.name for path in to.parent.iterdir()] == ["report.html"]
 
 
+def test_the_page_of_the_docs_runs(alloys, tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "campaign").mkdir()
+    shutil.copy(alloys.url.removeprefix("sqlite:///"), tmp_path / "campaign" / "ledger.sqlite")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert f"stable at {VERIFY}" in capsys.readouterr().out
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
 PROBE = """<script>
 addEventListener("error", e => document.title = "error: " + e.message);
 addEventListener("load", () => setTimeout(() => {
