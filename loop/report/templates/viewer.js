@@ -19,7 +19,10 @@
     const [c, s, d, t] = [Math.cos(right), Math.sin(right), Math.cos(down), Math.sin(down)];
     return product([[c, 0, s], [0, 1, 0], [-s, 0, c]], product([[1, 0, 0], [0, d, -t], [0, t, d]], matrix));
   }
-  const rgb = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
+  function rgb(hex) { // #rgb or #rrggbb
+    const digits = hex.trim().slice(1), wide = digits.length === 3 ? [...digits].map(c => c + c).join("") : digits;
+    return [0, 2, 4].map(i => parseInt(wide.slice(i, i + 2), 16));
+  }
   const mixed = (a, b, share) => a.map((x, i) => Math.round(x + (b[i] - x) * share));
   const css = c => `rgb(${c[0]},${c[1]},${c[2]})`;
 
@@ -94,7 +97,7 @@
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       pen.clearRect(0, 0, wide, tall);
       const style = getComputedStyle(canvas);
-      const paper = rgb(style.getPropertyValue("--paper").trim().padEnd(7, "f")), ink = rgb(style.getPropertyValue("--ink-faint").trim());
+      const paper = rgb(style.getPropertyValue("--paper")), ink = rgb(style.getPropertyValue("--ink-faint"));
       const unit = this.zoom * 0.48 * Math.min(wide, tall) / reach;
       const seen = ([x, y, z]) => {
         const [u, v, w] = matrix.map(row => row[0] * x + row[1] * y + row[2] * z);
