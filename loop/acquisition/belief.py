@@ -61,19 +61,6 @@ class Belief:
             covariance=self.covariance - np.outer(gain, self.covariance[index]),
         )
 
-    def expected_above(self, index: int, threshold: float) -> float:
-        """Expected value of option `index` if it turns out to lie above `threshold`, eV/atom.
-
-        The mean of a normal distribution truncated from below: m + s φ(a) / Φ(-a) with a = (t - m) / s.
-        """
-        from scipy.special import log_ndtr
-
-        mean, deviation = float(self.mean[index]), float(self.deviation[index])
-        bound = (threshold - mean) / deviation
-        # In logarithms, for far in the tail both density and probability underflow.
-        log_density = -0.5 * bound**2 - 0.5 * math.log(2 * math.pi)
-        return mean + deviation * math.exp(log_density - float(log_ndtr(-bound)))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantResidual:

@@ -10,13 +10,13 @@ import numpy as np
 
 from loop.acquisition.belief import Belief, constant_belief, fit_constant
 from loop.acquisition.gaussian_process import fit_gaussian_process, standardise
-from loop.acquisition.options import ResidualOptions
+from loop.acquisition.options import ModelOptions
 from loop.acquisition.policy import Observation, Option
 from loop.acquisition.quality import clipped_residuals, leave_one_out, promote
 
 
 def believe(
-    options: Sequence[Option], observations: Sequence[Observation], *, settings: ResidualOptions
+    options: Sequence[Option], observations: Sequence[Observation], *, settings: ModelOptions
 ) -> Belief:
     """The belief about the options' verified energies above hull that the observations support.
 

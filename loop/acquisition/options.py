@@ -18,31 +18,34 @@ class NoOptions(Model):
     """Options of a policy that has none."""
 
 
-class ResidualOptions(Model):
-    """Options of `residual`."""
+class ModelOptions(Model):
+    """Options of the model of the screen's error, which `residual` and `upper_confidence_bound` share."""
 
     prior_deviation: Positive = 0.05
-    """Standard deviation of verified minus screened energy above hull before anything is verified, eV/atom.
-    The default is CHGNet's against the Materials Project's own energies (docs/acquisition.md)."""
+    """Standard deviation of verified minus screened energy above hull before anything is verified, eV/atom. The
+    default is about CHGNet's against the Materials Project's own energies (docs/acquisition.md)."""
+    minimum_observations: PositiveInt = 8
+    """Verified candidates from which on the Gaussian process may decide; before, the constant model does."""
+    largest_residual: Positive = 0.3
+    """Residuals beyond this (eV/atom) count as this much: one collapsed structure must not bend the whole model."""
+
+
+class ResidualOptions(ModelOptions):
+    """Options of `residual`."""
+
     worth_metastable: NonNegative = 1.0
     """Worth of verifying one metastable phase."""
     worth_stable: NonNegative = 1.0
     """Additional worth of a phase that is stable as well."""
     cost_exponent: Share = 1.0
     """Expected worth is divided by the declared cost to this power: 1 buys most per cost, 0 ignores cost."""
-    diversity: bool = True
-    """Choose each member of a batch as if those before it had failed, so that a batch does not bet everything
-    on one hypothesis."""
-    minimum_observations: PositiveInt = 8
-    """Verified candidates from which on the Gaussian process may be promoted; before, the constant model
-    decides."""
-    largest_residual: Positive = 0.3
-    """Residuals beyond this (eV/atom) count as this much: one collapsed structure must not bend the whole
-    model."""
+    pessimism: NonNegative = 0.5
+    """Each member of a batch is chosen as if those before it had come out this many deviations worse than predicted;
+    0 chooses each on its own merit."""
 
 
-class ConfidenceOptions(ResidualOptions):
-    """Options of `upper_confidence_bound`: those of `residual` that concern the model, and `beta`."""
+class ConfidenceOptions(ModelOptions):
+    """Options of `upper_confidence_bound`."""
 
     beta: NonNegative = 1.0
     """Square of the number of deviations by which a candidate is given the benefit of the doubt."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loop.acquisition.belief import fit_constant
 from loop.acquisition.gaussian_process import predict_held_out, standardise
-from loop.acquisition.options import ResidualOptions
+from loop.acquisition.options import ModelOptions
 from loop.acquisition.policy import Observation
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Quality:
 
 
 def leave_one_out(
-    observations: Sequence[Observation], *, options: ResidualOptions | None = None
+    observations: Sequence[Observation], *, options: ModelOptions | None = None
 ) -> Quality | None:
     """Predict each observation from the others, every model refitted without it, hyperparameters included.
 
@@ -70,7 +70,7 @@ def leave_one_out(
     Returns:
         None with fewer than two observations, of which neither could be predicted from another.
     """
-    options = options or ResidualOptions()
+    options = options or ModelOptions()
     ordered = sorted(observations, key=lambda o: o.candidate_id)
     n = len(ordered)
     if n < 2:
@@ -114,7 +114,7 @@ def promote(quality: Quality) -> bool:
     )
 
 
-def clipped_residuals(observations: Sequence[Observation], options: ResidualOptions) -> Floats:
+def clipped_residuals(observations: Sequence[Observation], options: ModelOptions) -> Floats:
     """`n_observations`: verified minus screened within ±`largest_residual`, eV/atom."""
     residuals = np.array([o.verified - o.screened for o in observations], dtype=np.float64)
     return np.asarray(

@@ -1,15 +1,18 @@
 """Policies on a model of how far the screen is off.
 
 What is sought is as many truly (meta)stable phases per cost as possible: active search for members of a class
-(Garnett et al., ICML 2012), not the minimum of a function, so expected improvement in BoTorch's sense asks
-the wrong question. The expected worth of verifying a candidate is the worth of a metastable phase times the
+(Garnett et al., ICML 2012), not the minimum of a function, so expected improvement in BoTorch's sense asks the
+wrong question. The expected worth of verifying a candidate is the worth of a metastable phase times the
 probability of one (BoTorch's `LogProbabilityOfFeasibility`, exponentiated), plus that of a stable one; it is
-divided by the declared cost. Expected numbers add up, so the best batch by this alone is the one of the
-largest terms, near-duplicates included. Hence each member is chosen as if those before it had failed (the
-pessimistic oracle of Jiang et al., "Efficient nonmyopic batch active search", NeurIPS 2018): a batch then
-spreads over independent hypotheses, and the first success tells the next iteration where to dig. BoTorch's
-own batch criterion of this kind, `qLogProbabilityOfFeasibility`, averages over Monte Carlo samples and knows
-no costs; here all is in closed form.
+divided by the declared cost.
+
+Expected numbers add up, so the best batch by this alone is the one of the largest terms, near-duplicates
+included. Hence each member is chosen as if those before it had come out somewhat worse than predicted: a batch
+then spreads over independent hypotheses. Jiang et al. (NeurIPS 2018) imagine outright failure; that is absurd
+for a candidate that is all but sure, drags its equally good neighbours down with it and lost finds where most
+candidates are good, while half a deviation did as well where few are (docs/acquisition.md). BoTorch's own batch
+criterion of this kind, `qLogProbabilityOfFeasibility`, averages over Monte Carlo samples and knows no costs;
+here all is in closed form.
 """
 
 from __future__ import annotations
@@ -70,8 +73,9 @@ class Residual:
             worth = settings.worth_metastable * metastable + settings.worth_stable * stable
             return np.asarray(worth / price, dtype=np.float64)
 
-        def imagine_failure(belief: Belief, index: int) -> Belief:
-            return belief.given(index, belief.expected_above(index, thresholds.metastable))
+        def imagine_worse(belief: Belief, index: int) -> Belief:
+            value = float(belief.mean[index] + settings.pessimism * belief.deviation[index])
+            return belief.given(index, value)
 
         metastable = belief.probability_below(thresholds.metastable)
         stable = belief.probability_below(thresholds.stable)
@@ -85,7 +89,7 @@ class Residual:
                 batch_size=batch_size,
                 budget=budget,
                 next_scores=_batch_scores(
-                    belief, worth_per_cost, imagine_failure if settings.diversity else None
+                    belief, worth_per_cost, imagine_worse if settings.pessimism else None
                 ),
             ),
             reasons=lambda i: {
@@ -148,7 +152,7 @@ class UpperConfidenceBound:
                 options,
                 batch_size=batch_size,
                 budget=budget,
-                next_scores=_batch_scores(belief, bound, imagine_mean if self.settings.diversity else None),
+                next_scores=_batch_scores(belief, bound, imagine_mean),
             ),
             reasons=lambda _: {**belief.account, "score": "minus the lower confidence bound, eV/atom"},
         )

@@ -8,7 +8,6 @@ import torch
 from botorch.acquisition.analytic import LogProbabilityOfFeasibility
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import truncnorm
 
 from loop.acquisition.belief import Belief, constant_belief, fit_constant
 from loop.acquisition.gaussian_process import fit_gaussian_process, predict_held_out, standardise
@@ -77,22 +76,6 @@ def test_the_order_of_conditioning_does_not_matter(seed, first, second):
 def test_an_observation_makes_nothing_less_certain(seed, index):
     belief = drawn_belief(seed)
     assert (belief.given(index, 0.3).deviation <= belief.deviation + 1e-12).all()
-
-
-@settings(deadline=None)
-@given(mean=st.floats(-0.3, 0.3), deviation=st.floats(0.005, 0.2), threshold=st.floats(0, 0.2))
-def test_expected_above_is_the_mean_of_a_truncated_normal(mean, deviation, threshold):
-    belief = Belief(
-        mean=np.array([mean]), covariance=np.array([[deviation**2 / 2]]), noise=deviation**2 / 2, account={}
-    )
-    expected = truncnorm.mean((threshold - mean) / deviation, np.inf, loc=mean, scale=deviation)
-    assert belief.expected_above(0, threshold) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert belief.expected_above(0, threshold) > threshold - 1e-9
-
-
-def test_expected_above_far_in_the_tail_stays_finite():
-    belief = Belief(mean=np.array([-5.0]), covariance=np.array([[1e-4]]), noise=1e-4, account={})
-    assert belief.expected_above(0, 0.1) == pytest.approx(0.1, abs=1e-3)
 
 
 def test_without_observations_the_prior_speaks():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from loop.acquisition.options import ResidualOptions
+from loop.acquisition.options import ModelOptions
 from loop.acquisition.quality import MOST_HELD_OUT, Errors, Quality, leave_one_out, promote
 from tests.loop.acquisition.worlds import LinearWorld, observation
 
@@ -31,7 +31,7 @@ def test_pure_noise_is_not_promoted_more_often_than_chance():
 def test_the_plain_figures_are_those_of_the_screen_itself():
     known = LinearWorld(seed=2).observations(12)
     residuals = np.array([o.verified - o.screened for o in known])
-    quality = leave_one_out(known, options=ResidualOptions(prior_deviation=0.07))
+    quality = leave_one_out(known, options=ModelOptions(prior_deviation=0.07))
     assert quality.plain.mean_absolute_error == pytest.approx(np.abs(residuals).mean())
     assert quality.plain.negative_log_density == pytest.approx(-norm.logpdf(residuals, scale=0.07).mean())
 
@@ -57,7 +57,7 @@ def test_held_out_errors_foretell_those_on_fresh_candidates():
         world = LinearWorld(seed=seed, noise=0.02)
         known = world.observations(15)
         options, truth = world.options(60, start=100)
-        belief = believe(options, known, settings=ResidualOptions())
+        belief = believe(options, known, settings=ModelOptions())
         told.append(leave_one_out(known).gaussian_process.mean_absolute_error)
         seen.append(np.abs(belief.mean - [truth[o.candidate_id] for o in options]).mean())
     assert np.mean(told) == pytest.approx(np.mean(seen), rel=1 / 3)

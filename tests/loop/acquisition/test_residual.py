@@ -8,7 +8,7 @@ import pytest
 
 from loop.acquisition.baselines import Greedy, Random
 from loop.acquisition.model import believe
-from loop.acquisition.options import ResidualOptions
+from loop.acquisition.options import ModelOptions
 from loop.acquisition.policy import Option
 from loop.acquisition.residual import Residual, UpperConfidenceBound
 from loop.errors import CampaignFileError
@@ -41,7 +41,7 @@ def test_its_predictions_beat_the_plain_screened_value_and_are_calibrated():
     world = LinearWorld(seed=5, noise=0.02)
     known = world.observations(30)
     options, truth = world.options(200, start=100)
-    belief = believe(options, known, settings=ResidualOptions())
+    belief = believe(options, known, settings=ModelOptions())
     verified = np.array([truth[o.candidate_id] for o in options])
     plain = np.abs([v - o.screened for v, o in zip(verified, options, strict=True)]).mean()
     assert belief.account["model"] == "gaussian process"
@@ -124,7 +124,7 @@ def test_a_batch_does_not_bet_everything_on_one_of_two_comparable_clusters(obser
     picked = chosen(Residual(), two_clusters(), known, batch_size=4)
     kinds = Counter("second" if i >= "0002-0010" else "first" for i in picked)
     assert min(kinds["first"], kinds["second"]) >= 1
-    bet = chosen(Residual({"diversity": False}), two_clusters(), known, batch_size=4)
+    bet = chosen(Residual({"pessimism": 0.0}), two_clusters(), known, batch_size=4)
     assert all(i < "0002-0010" for i in bet)
 
 
@@ -169,11 +169,11 @@ def test_one_collapsed_structure_does_not_bend_the_model():
     world = LinearWorld(seed=6)
     known = world.observations(20)
     options, _ = world.options(20, start=100)
-    calm = believe(options, known, settings=ResidualOptions())
+    calm = believe(options, known, settings=ModelOptions())
     broken = believe(
         options,
         [*known, observation(999, np.zeros(6), screened=0.0, verified=40.0)],
-        settings=ResidualOptions(),
+        settings=ModelOptions(),
     )
     assert np.abs(calm.mean - broken.mean).max() < 0.3
 
@@ -215,6 +215,7 @@ def test_features_of_full_length_with_few_observations_are_bearable():
         ),
         (Residual, {"cost_exponent": 2}, r"acquisition\.options\.cost_exponent: .*found 2"),
         (Residual, {"beta": 1.0}, "no such option"),
+        (UpperConfidenceBound, {"worth_stable": 1.0}, "no such option"),
         (UpperConfidenceBound, {"beta": "high"}, r"acquisition\.options\.beta: .*found 'high'"),
         (Greedy, {"beta": 1.0}, "'greedy' has no options; remove it"),
     ],
