@@ -60,7 +60,7 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
     _check_fidelities(resources)
     generators = {g.name: g.weight for g in spec.generators}
     _ = (resources.generators, resources.policy)  # looked up so that a misspelt name is found now
-    phases = {p.name: p for system in spec.space.systems() for p in resources.references.entries(system)}
+    phases = resources.reference_phases
     if not phases:
         raise CampaignFileError(
             "references: the source gives no phase at all; without references there is no hull"

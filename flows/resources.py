@@ -14,7 +14,7 @@ from generators.protocol import Generator
 from loop.acquisition.policy import Policy
 from loop.known import KnownPhases
 from loop.ledger.ledger import Ledger
-from loop.references.source import ReferenceSource
+from loop.references.source import ReferencePhase, ReferenceSource
 from loop.spec import CampaignSpec
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ class Resources:
         from loop.references.registry import load_source
 
         return load_source(self._spec.references, base=self._base)
+
+    @cached_property
+    def reference_phases(self) -> Mapping[str, ReferencePhase]:
+        """The known phases of every chemical system of the space, each once, in order of name."""
+        found = {p.name: p for system in self._spec.space.systems() for p in self.references.entries(system)}
+        return {name: found[name] for name in sorted(found)}
 
     @cached_property
     def known(self) -> KnownPhases:

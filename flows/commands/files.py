@@ -12,7 +12,7 @@ from flows.plan import Plan, plan_of
 from loop.campaign_file import read_campaign
 from loop.errors import CampaignFileError
 from loop.spec import CampaignSpec, Space
-from loop.spec_docs import commented_campaign_file
+from loop.spec_docs import commented_campaign_file, write_schema
 
 
 def init(file: Path, *, system: str, force: bool) -> None:

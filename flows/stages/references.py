@@ -25,7 +25,8 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
     Raises:
         ReferencePhaseError: the source has no phase for an element, or none of an element's phases could be relaxed.
     """
-    phases = _collect(campaign)
+    phases = list(campaign.resources.reference_phases.values())
+    campaign.append(*(crystal_row(phase.crystal) for phase in phases))
     calculations: dict[str, Calculation] = {}
     failures: list[FailureRow] = []
     for number, chunk in enumerate(chunks(phases, campaign.spec.execution.chunk), start=1):
@@ -95,16 +96,6 @@ def reference_set_rows(
         ),
     ]
     return rows, version
-
-
-def _collect(campaign: Campaign) -> list[ReferencePhase]:
-    """The phases of every chemical system of the space, each once, in order of name."""
-    source = campaign.resources.references
-    phases = {
-        phase.name: phase for system in campaign.spec.space.systems() for phase in source.entries(system)
-    }
-    campaign.append(*(crystal_row(phase.crystal) for phase in phases.values()))
-    return [phases[name] for name in sorted(phases)]
 
 
 def _check_elements(

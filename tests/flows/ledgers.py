@@ -26,6 +26,8 @@ def content(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 {column: _plain(value) for column, value in row.items() if column not in CLOCKS}
                 for row in ledger.frame(name).to_dict("records")
             ]
+            if name == "calculation":
+                rows = [{**row, "result": _without_clocks(row["result"])} for row in rows]
             if name == "cost":
                 rows = [
                     {**row, "amount": None}
@@ -65,6 +67,10 @@ def settled_costs(folder: Path) -> dict[str, float]:
             if cost.kind == "settled":
                 totals[cost.currency] = totals.get(cost.currency, 0.0) + cost.amount
     return totals
+
+
+def _without_clocks(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if not key.endswith("seconds")}
 
 
 def _plain(value: Any) -> Any:
