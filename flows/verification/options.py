@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from loop.elements import closest
 from loop.errors import VerificationError
-from loop.spec import Model, Positive, PositiveInt, PotentialSpec, VerificationLevel
+from loop.spec import Model, NonNegative, Positive, PositiveInt, PotentialSpec, VerificationLevel
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -44,8 +44,9 @@ class PhononOptions(Model):
     """Largest stress component after the tight relaxation, GPa."""
     max_steps: PositiveInt = 300
     """Steps after which the tight relaxation is not converged."""
-    gamma_radius: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
-    """Wave vectors nearer to Γ than this are not judged, 1/Å: 0.05 leaves out waves longer than 20 Å."""
+    gamma_radius: NonNegative | None = None
+    """Interpolated wave vectors nearer to Γ than this are not judged, 1/Å; by default those of waves longer than the
+    supercell. Wave vectors that the supercell holds exactly always are."""
     q_spacing: Positive = 0.03
     """Largest distance between judged wave vectors, 1/Å."""
     temperatures: tuple[Positive, ...] = ()

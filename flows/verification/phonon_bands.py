@@ -44,9 +44,10 @@ class Segment:
 def judge(phonon: Phonopy, *, gamma_radius: float, q_spacing: float, threshold: float) -> dict[str, Any]:
     """Lowest frequency of a crystal and where it lies, with bands to plot.
 
-    Judged are the optical modes at Γ, and every mode of the wave vectors on the high-symmetry path, on a
-    mesh, and commensurate with the supercell, but for those nearer to Γ than `gamma_radius`: waves longer
-    than the supercell are extrapolated, and small errors of acoustic branches look like instabilities there.
+    Judged are the optical modes at Γ, every mode of the wave vectors commensurate with the supercell, which are
+    exact, and, farther from Γ than `gamma_radius`, those of the high-symmetry path and of a mesh, which are
+    interpolated. Between Γ and the first exact wave vectors interpolation invents soft acoustic modes: of layered
+    GeS, a supercell of 9.5 Å has -0.5 THz halfway, where one of 18.9 Å has a stable crystal.
 
     Args:
         phonon: with force constants.
@@ -71,7 +72,8 @@ def judge(phonon: Phonopy, *, gamma_radius: float, q_spacing: float, threshold: 
     lowest = [(float(f), "Γ", np.zeros(3)) for f in optical_frequencies_at_gamma(phonon)[:1]]
     exact = [frequency for frequency, _, _ in lowest]
     for name, (q_points, frequencies) in groups.items():
-        away = np.flatnonzero(distances_from_gamma(q_points, cell=cell) > max(gamma_radius, GAMMA))
+        radius = GAMMA if name == "commensurate" else max(gamma_radius, GAMMA)
+        away = np.flatnonzero(distances_from_gamma(q_points, cell=cell) > radius)
         if len(away) == 0:
             continue
         worst = away[np.argmin(frequencies[away].min(axis=1))]

@@ -45,8 +45,8 @@ class PhononFlowMaker(Maker):  # type: ignore[misc]
     """Å."""
     symmetry_tolerance: float = 1e-3
     """Å."""
-    gamma_radius: float = 0.05
-    """1/Å."""
+    gamma_radius: float | None = None
+    """1/Å; None for the reciprocal of the supercell's length."""
     q_spacing: float = 0.03
     """1/Å."""
     threshold: float = -0.1
@@ -139,7 +139,7 @@ def judge_phonons(
     forces: Sequence[Sequence[Sequence[float]]],
     displacement: float,
     symmetry_tolerance: float,
-    gamma_radius: float,
+    gamma_radius: float | None,
     q_spacing: float,
     threshold: float,
     temperatures: list[float],
@@ -152,8 +152,8 @@ def judge_phonons(
         forces: of each displaced supercell, `n_displacements x n_atoms x 3`, eV/Å.
         displacement: Å, as the displaced supercells were made.
         symmetry_tolerance: Å, as the displaced supercells were made.
-        gamma_radius: see `flows.verification.phonon_bands.judge`.
-        q_spacing: as above.
+        gamma_radius: 1/Å; None for the reciprocal of the supercell's length.
+        q_spacing: see `flows.verification.phonon_bands.judge`.
         threshold: as above.
         temperatures: K, for thermal properties; none where empty.
         code: atomate2's name of what computed the forces.
@@ -176,13 +176,16 @@ def judge_phonons(
     phonon.forces = np.array(forces)
     phonon.produce_force_constants(show_drift=False)
     phonon.symmetrize_force_constants(show_drift=False)
+    length = shortest_vector(np.asarray(phonon.supercell.cell))
+    radius = 1.0 / length if gamma_radius is None else gamma_radius
     properties = {
         **prepared["properties"],
         "supercell_matrix": matrix.tolist(),
         "supercell_atoms": len(phonon.supercell),
-        "supercell_length": round(shortest_vector(np.asarray(phonon.supercell.cell)), 3),
+        "supercell_length": round(length, 3),
         "displacements": len(forces),
-        **judge(phonon, gamma_radius=gamma_radius, q_spacing=q_spacing, threshold=threshold),
+        "gamma_radius": round(radius, 4),
+        **judge(phonon, gamma_radius=radius, q_spacing=q_spacing, threshold=threshold),
     }
     if temperatures and properties["dynamically_stable"]:
         properties["thermal"] = thermal_properties(phonon, temperatures=temperatures, q_spacing=q_spacing)

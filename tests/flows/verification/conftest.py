@@ -7,13 +7,19 @@ import pytest
 from flows.verification.dispatch import LocalDispatcher
 from flows.verification.registry import load_verifier
 from loop.spec import PotentialSpec, RelaxationSpec, Thresholds, VerificationLevel
+from surrogates.workers import WorkerPool
 
 
 @pytest.fixture(scope="session")
-def dispatcher():
-    dispatcher = LocalDispatcher(workers=1)
-    yield dispatcher
-    dispatcher.close()
+def pool():
+    """One worker for all tests: importing atomate2 takes it seconds, once."""
+    with WorkerPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def dispatcher(pool):
+    return LocalDispatcher(pool=pool)
 
 
 @pytest.fixture

@@ -151,6 +151,14 @@ def test_long_waves_are_not_judged():
     assert beside["minimum_frequency_commensurate"] > 0
 
 
+def test_exact_wave_vectors_are_judged_however_near():
+    phonon = springs(4.0, transverse=-0.2)
+    found = judge(phonon, gamma_radius=9.0, q_spacing=0.02, threshold=-0.1)
+    assert found["minimum_on"] == "commensurate"
+    assert found["minimum_frequency"] == found["minimum_frequency_commensurate"] < -0.1
+    assert not found["dynamically_stable"]
+
+
 def test_exact_wave_vectors_are_judged_too():
     """At (1/4, 0, 0) the supercell of four cells is exact, whatever the interpolation."""
     phonon = springs(4.0, transverse=-0.2)

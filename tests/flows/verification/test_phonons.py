@@ -152,3 +152,27 @@ def test_half_heusler_with_sevennet(verifier):
     phonons = settle(level, result.crystal, request_id="r2")
     assert phonons.properties["dynamically_stable"] is True
     assert "7net-0" in energies.identity(result.crystal)["code_version"]
+
+
+@pytest.mark.slow
+def test_layered_crystal_is_no_false_alarm(verifier):
+    """GeS, known to experiment: interpolation between Γ and the first exact wave vector gives -0.5 THz here."""
+    structure = Structure.from_spacegroup(
+        "Pnma",
+        Lattice.orthorhombic(10.47, 3.64, 4.30),
+        ["Ge", "S"],
+        [[0.1221, 0.25, 0.1063], [0.8507, 0.25, 0.5024]],
+    )
+    level = verifier("phonons", potential=PotentialSpec(name="sevennet", model="7net-0"))
+    result = settle(level, Crystal.from_structure(structure))
+    assert result.properties["dynamically_stable"] is True
+    assert result.properties["displacements"] == 8
+    narrow = verifier(
+        "phonons", potential=PotentialSpec(name="sevennet", model="7net-0"), options={"gamma_radius": 0.05}
+    )
+    credulous = settle(narrow, Crystal.from_structure(structure), request_id="r2")
+    assert (
+        credulous.properties["minimum_frequency"]
+        < -0.1
+        < credulous.properties["minimum_frequency_commensurate"]
+    )
