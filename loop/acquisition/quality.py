@@ -60,9 +60,9 @@ def leave_one_out(
     """Predict each observation from the others, every model refitted without it, hyperparameters included.
 
     BoTorch's `efficient_loo_cv` keeps the hyperparameters of the full fit, which saw the held-out point: with
-    8 to 48 residuals of real systems its density was 0.2 to 0.5 better than on fresh candidates, and it would
-    have promoted nearly always (docs/acquisition.md). Refitting matched fresh candidates and takes under a
-    second.
+    8 to 48 residuals of real systems its log density was 0.2 to 0.8 better than on fresh candidates, and it
+    would have promoted nearly always (docs/acquisition.md). Refitting matched fresh candidates and takes
+    under a second.
 
     Beyond `MOST_HELD_OUT` observations, only so many of them are left out, spread evenly over the candidates'
     ids.
