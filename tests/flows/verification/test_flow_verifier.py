@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from ase.build import bulk
@@ -22,6 +21,7 @@ from loop.spec import PotentialSpec, RelaxationSpec, Thresholds
 
 COPPER = Crystal.from_atoms(bulk("Cu", "fcc", a=3.7))
 SILICON = Crystal.from_atoms(bulk("Si", "diamond", a=5.43))
+CALCULATORS = "tests.flows.verification.troubled_calculators"
 PATIENCE = 120.0
 
 
@@ -40,7 +40,7 @@ def collect(verifier, number):
 
 
 def troubled(name, **arguments):
-    return PotentialSpec(name="ase", calculator=f"troubled_calculators:{name}", arguments=arguments)
+    return PotentialSpec(name="ase", calculator=f"{CALCULATORS}:{name}", arguments=arguments)
 
 
 class NoDispatcher:
@@ -243,7 +243,8 @@ from loop.spec import *
 
 folder = Path(sys.argv[1])
 arguments = {"log": str(folder / "log"), "seconds": 0.5}
-potential = PotentialSpec(name="ase", calculator="troubled_calculators:Sleeping", arguments=arguments)
+calculator = "tests.flows.verification.troubled_calculators:Sleeping"
+potential = PotentialSpec(name="ase", calculator=calculator, arguments=arguments)
 verifier = load_verifier(
     VerificationLevel(name="slow", verifier="potential", potential=potential),
     thresholds=Thresholds(),
@@ -262,7 +263,7 @@ print(results[0].energy_per_atom)
 
 @pytest.mark.slow
 def test_driver_killed_in_the_middle_and_started_again(tmp_path):
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    path = os.pathsep.join(filter(None, sys.path))
     options = {"env": {**os.environ, "PYTHONPATH": path}, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
     log, folder = tmp_path / "log", tmp_path / "verification" / "r1"

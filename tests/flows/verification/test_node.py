@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jobs
 import pytest
 from ase.build import bulk
 from monty.json import MontyEncoder
@@ -15,6 +14,7 @@ from flows.verification.node import run_request
 from flows.verification.request import Request, read_request, read_result, write_request
 from loop.crystal import Crystal
 from loop.errors import VerificationError
+from tests.flows.verification import jobs
 
 COPPER = Crystal.from_atoms(bulk("Cu", "fcc", a=3.61))
 
@@ -164,7 +164,7 @@ def test_runs_on_a_machine_that_has_only_the_folder(tmp_path):
     """As a batch system would: another process, another working folder, nothing but the path."""
     request = request_for(jobs.flow_of(jobs.answer(COPPER.to_dict(), -1.5)))
     write_request(tmp_path / "r", request)
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    path = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "flows.verification.node"]
     options = {
         "cwd": tmp_path,
