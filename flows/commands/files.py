@@ -24,6 +24,7 @@ def init(file: Path, *, system: str, force: bool) -> None:
     except ValueError as error:
         raise CampaignFileError(f"--system {system}: {_first_line(error)}") from error
     try:
+        write_schema(file.parent)
         file.write_text(
             commented_campaign_file(name=canonical.lower(), space={"chemical_systems": [canonical]}),
             encoding="utf-8",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.stages.select import observations
 from generators.protocol import Generator
+from loop.acquisition.options import ModelOptions
 from loop.acquisition.quality import leave_one_out, promote
 from loop.ledger.tables import ModelVersion, Row
 from loop.outcomes import discoveries
@@ -22,9 +23,11 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
     rows: list[Row] = []
     summary: dict[str, Any] = {}
     seen = observations(campaign)
-    quality = leave_one_out(seen)
+    settings = getattr(campaign.resources.policy, "settings", None)
+    settings = settings if isinstance(settings, ModelOptions) else ModelOptions()  # baselines have no model
+    quality = leave_one_out(seen, options=settings)
     if quality is not None:
-        promoted = promote(quality)
+        promoted = len(seen) >= settings.minimum_observations and promote(quality)
         rows.append(
             _version(
                 campaign,
@@ -37,7 +40,7 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
                 trained_on={"observations": [o.candidate_id for o in seen]},
             )
         )
-        summary["residual_model"] = "promoted" if promoted else "not better than simpler models"
+        summary["residual_model"] = "promoted" if promoted else "not promoted"
     records = campaign.records()
     for name, generator in campaign.resources.generators.items():
         fitted: Generator = generator.fit(

@@ -152,7 +152,7 @@ def test_wrong_campaign_files(name, tmp_path, capsys):
 
 
 BROKEN_REFERENCES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "empty folder": (lambda folder: None, ["references", "refs"]),
+    "empty folder": (lambda folder: None, ["refs", "no structures"]),
     "corrupt CIF": (
         lambda folder: (folder / "broken.cif").write_text("data_x\n_cell_length_a four\n"),
         ["broken.cif"],
@@ -193,8 +193,8 @@ def test_a_file_that_is_no_yaml(tmp_path, capsys):
     path = tmp_path / "x.yaml"
     path.write_text("name: [unclosed\nspace: {")
     message = said(capsys, "check", path)
-    assert "x.yaml" in message
-    assert "line" in message
+    assert "x.yaml:2:" in message
+    assert "brackets" in message
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
