@@ -76,7 +76,7 @@ class PrefectRunner:
 
         # Results stay in the ledger: Prefect gets no copy of them and caches nothing.
         @flow(
-            name=f"motherlode/{campaign.spec.name}",
+            name=campaign.spec.name,
             flow_run_name=f"{campaign.spec.name} {name}",
             persist_result=False,
             validate_parameters=False,

@@ -74,10 +74,7 @@ class Resources:
         """The generators by name, in the campaign file's order."""
         from generators.registry import load_generator
 
-        return {
-            generator.name: load_generator(generator.name, generator.options)
-            for generator in self._spec.generators
-        }
+        return {g.name: load_generator(g.name, g.options, base=self._base) for g in self._spec.generators}
 
     @cached_property
     def policy(self) -> Policy:

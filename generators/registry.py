@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Final
 
 from generators.protocol import Generator
@@ -19,12 +20,14 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(_registered()))
 
 
-def load_generator(name: str, options: Mapping[str, Any]) -> Generator:
+def load_generator(name: str, options: Mapping[str, Any], *, base: Path | None = None) -> Generator:
     """The generator of that name with those options.
 
     Args:
         name: registry name, e.g. `prototypes`.
         options: what stands under `options:` in the campaign file.
+        base: folder that relative paths in the options start from; the working directory by default. A generator
+            names the options that hold paths in a class attribute `path_options`.
 
     Raises:
         GeneratorError: no generator has that name, it cannot be imported, it is no Generator, or its options
@@ -42,7 +45,7 @@ def load_generator(name: str, options: Mapping[str, Any]) -> Generator:
             f"generators: {name!r} cannot be imported from {registered[name].value} ({error}); "
             "install or repair the package that provides it"
         ) from error
-    generator = build(options)
+    generator = build(_with_paths(options, getattr(build, "path_options", ()), base=base))
     if not isinstance(generator, Generator):
         raise GeneratorError(
             f"generators: {registered[name].value} gave a {type(generator).__name__}, which lacks name, "
@@ -54,6 +57,23 @@ def load_generator(name: str, options: Mapping[str, Any]) -> Generator:
             f"register it under that name, not {name!r}"
         )
     return generator
+
+
+def _with_paths(options: Mapping[str, Any], names: Sequence[str], *, base: Path | None) -> Mapping[str, Any]:
+    """The options with relative paths made to start from `base`; what is no list of text is left to be refused."""
+    given = {
+        name: options[name]
+        for name in names
+        if base is not None and isinstance(options.get(name), list | tuple)
+    }
+    based = {
+        name: [
+            str((base or Path()) / Path(path).expanduser()) if isinstance(path, str) else path
+            for path in paths
+        ]
+        for name, paths in given.items()
+    }
+    return {**options, **based}
 
 
 def _registered() -> dict[str, EntryPoint]:

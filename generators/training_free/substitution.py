@@ -73,6 +73,8 @@ class Substitution:
 
     name: ClassVar[str] = "substitution"
     version: ClassVar[str] = "1"
+    path_options: ClassVar[tuple[str, ...]] = ("structures",)
+    """Options that hold paths, which start from the campaign file's folder."""
 
     def __post_init__(self) -> None:
         """Read the options."""

@@ -67,3 +67,8 @@ def test_registry_imports_nothing_heavy():
     code = f"import sys, generators.registry; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_paths_in_options_start_from_the_campaign_files_folder(tmp_path):
+    generator = load_generator("substitution", {"structures": ["parents", "/abs/parents"]}, base=tmp_path)
+    assert generator.options["structures"] == [str(tmp_path / "parents"), "/abs/parents"]
