@@ -8,6 +8,7 @@ from flows.campaign import Campaign
 from flows.runner import PlainRunner, Runner
 from flows.stages import STAGES
 from flows.stages.references import references
+from flows.stages.report import write_page
 from loop.ledger.tables import Stage
 from loop.stopping import reason_to_stop
 
@@ -28,6 +29,9 @@ def run(campaign: Campaign, *, runner: Runner | None = None, iterations: int | N
         iteration = campaign.next_iteration
         if reason is not None and not campaign.begun(iteration):
             _write_stop(campaign, reason)
+            error = write_page(campaign)  # the last page says why the campaign ended
+            if error is not None:
+                campaign.observer.note(f"The last report could not be written: {error}")
             return reason
         if iterations is not None and turned >= iterations:
             return f"{turned} iterations turned, as asked"

@@ -64,8 +64,8 @@ def screening_fidelity(state: CampaignState) -> str:
 
 
 def finished_iterations(state: CampaignState) -> list[int]:
-    """Numbers of the iterations that ended, ascending."""
-    return sorted(iteration for iteration, name in state.stages if name == "report")
+    """Numbers of the iterations that learned from their verifications, ascending; the report may be still to write."""
+    return sorted(iteration for iteration, name in state.stages if name == "learn")
 
 
 def counts(state: CampaignState, spec: CampaignSpec) -> dict[str, Any]:
