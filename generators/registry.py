@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from generators.protocol import Generator
 from loop.elements import closest
-from loop.errors import GeneratorError
+from loop.errors import GeneratorError, ReferencePhaseError
+from loop.references.reading import locate
 
 GROUP: Final = "motherlode.generators"
 """Entry-point group in which a package registers a callable `(options) -> Generator`."""
@@ -45,7 +46,11 @@ def load_generator(name: str, options: Mapping[str, Any], *, base: Path | None =
             f"generators: {name!r} cannot be imported from {registered[name].value} ({error}); "
             "install or repair the package that provides it"
         ) from error
-    generator = build(_with_paths(options, getattr(build, "path_options", ()), base=base))
+    try:
+        based = _with_paths(options, getattr(build, "path_options", ()), base=base)
+    except ReferencePhaseError as error:
+        raise GeneratorError(f"generators.{name}.options: {error}") from error
+    generator = build(based)
     if not isinstance(generator, Generator):
         raise GeneratorError(
             f"generators: {registered[name].value} gave a {type(generator).__name__}, which lacks name, "
@@ -61,16 +66,11 @@ def load_generator(name: str, options: Mapping[str, Any], *, base: Path | None =
 
 def _with_paths(options: Mapping[str, Any], names: Sequence[str], *, base: Path | None) -> Mapping[str, Any]:
     """The options with relative paths made to start from `base`; what is no list of text is left to be refused."""
-    given = {
-        name: options[name]
-        for name in names
-        if base is not None and isinstance(options.get(name), list | tuple)
-    }
+    if base is None:
+        return options
+    given = {name: options[name] for name in names if isinstance(options.get(name), list | tuple)}
     based = {
-        name: [
-            str((base or Path()) / Path(path).expanduser()) if isinstance(path, str) else path
-            for path in paths
-        ]
+        name: [str(locate(path, base=base)) if isinstance(path, str) else path for path in paths]
         for name, paths in given.items()
     }
     return {**options, **based}

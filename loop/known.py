@@ -13,7 +13,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from loop.crystal import Crystal
 from loop.references.checks import unique_names
-from loop.references.reading import read_structures
+from loop.references.reading import locate, read_structures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class KnownPhases:
         Raises:
             ReferencePhaseError: a file is missing, corrupt or empty, or a structure cannot be a crystal.
         """
-        found = [s for path in paths for s in read_structures((base / Path(path).expanduser()).resolve())]
+        found = [s for path in paths for s in read_structures(locate(path, base=base))]
         names = unique_names(structure.name for structure in found)
         return cls(
             tuple(

@@ -14,7 +14,7 @@ from loop.errors import ReferencePhaseError
 from loop.references.checks import checked_elements, missing_elements, unique_names
 from loop.references.options import read_options
 from loop.references.prototypes import PrototypeReferences
-from loop.references.reading import SourceStructure, read_structures
+from loop.references.reading import SourceStructure, locate, read_structures
 from loop.references.source import ReferencePhase
 from loop.spec import Model, PositiveInt
 
@@ -24,7 +24,7 @@ class FileOptions(Model):
 
     path: str | None = None
     """A file or folder, relative to the campaign file: pymatgen entries JSON, ASE database, extended XYZ,
-    CIF, POSCAR, or a folder of such."""
+    CIF, POSCAR, or a folder of such. It may begin with `~` and hold environment variables (`$NAME`)."""
     paths: tuple[str, ...] = ()
     """Several files or folders, in place of `path`."""
     max_atoms: PositiveInt | None = None
@@ -51,7 +51,7 @@ class FileReferences:
         self._options = read_options(FileOptions, options)
         given = self._options.paths or (str(self._options.path),)
         self._given = given
-        self._paths = [(base / Path(path).expanduser()).resolve() for path in given]
+        self._paths = [locate(path, base=base) for path in given]
         self._left_out: dict[str, dict[str, int]] = {}
 
     def entries(self, chemical_system: Sequence[str]) -> list[ReferencePhase]:

@@ -10,6 +10,8 @@ import bz2
 import gzip
 import lzma
 import math
+import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +53,35 @@ class SourceStructure:
             return Crystal.from_structure(self.structure)
         except CrystalError as error:
             raise ReferencePhaseError(f"{self.file}: {self.name}: {error}") from error
+
+
+def locate(given: str, *, base: Path) -> Path:
+    """Where a path of the campaign file leads.
+
+    Args:
+        given: as written; may begin with `~` and hold environment variables, `$NAME` or `${NAME}`.
+        base: folder that relative paths start from.
+
+    Raises:
+        ReferencePhaseError: a variable is not set, or there is no such user.
+    """
+
+    def value(variable: re.Match[str]) -> str:
+        name = variable["name"] or variable["braced"]
+        if found := os.environ.get(name):
+            return found
+        raise ReferencePhaseError(
+            f"{given}: the environment variable {name} is not set; set it (export {name}=...) or write the path out"
+        )
+
+    path = Path(_VARIABLE.sub(value, given))
+    try:
+        return (base / path.expanduser()).resolve()
+    except RuntimeError as error:
+        raise ReferencePhaseError(f"{given}: no such user ({error}); write the path out") from error
+
+
+_VARIABLE: Final = re.compile(r"\$(?:(?P<name>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})")
 
 
 def read_structures(path: Path) -> list[SourceStructure]:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,16 @@ def test_registry_imports_nothing_heavy():
 def test_paths_in_options_start_from_the_campaign_files_folder(tmp_path):
     generator = load_generator("substitution", {"structures": ["parents", "/abs/parents"]}, base=tmp_path)
     assert generator.options["structures"] == [str(tmp_path / "parents"), "/abs/parents"]
+
+
+def test_paths_in_options_may_hold_environment_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARENTS_OF_MINE", str(tmp_path))
+    generator = load_generator(
+        "substitution", {"structures": ["$PARENTS_OF_MINE/a"]}, base=Path("/elsewhere")
+    )
+    assert generator.options["structures"] == [str(tmp_path / "a")]
+    monkeypatch.delenv("PARENTS_OF_MINE")
+    with pytest.raises(
+        GeneratorError, match=r"generators.substitution.options: .*variable PARENTS_OF_MINE is not"
+    ):
+        load_generator("substitution", {"structures": ["$PARENTS_OF_MINE/a"]}, base=tmp_path)

@@ -41,6 +41,11 @@ def decorated(name, elements):
     return Crystal.from_structure(decorate(prototype(name), elements))
 
 
+def test_paths_may_hold_environment_variables(known, monkeypatch):
+    monkeypatch.setenv("KNOWN_OF_MINE", str(EXAMPLES))
+    assert KnownPhases.load(["$KNOWN_OF_MINE/ti-ni-sn"], base=Path("/elsewhere")) == known
+
+
 def test_examples_have_the_composition_and_space_group_that_is_published(known):
     found = {
         p.name: (p.crystal.reduced_formula, p.crystal.space_group_number, p.crystal.number_of_atoms)

@@ -18,7 +18,7 @@ from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEn
 from loop.crystal import Crystal
 from loop.errors import CampaignFileError, ReferencePhaseError
 from loop.references.files import FileReferences
-from loop.references.reading import read_structures
+from loop.references.reading import locate, read_structures
 
 FCC = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
 
@@ -314,6 +314,43 @@ def test_unreadable_file(tmp_path):
     (tmp_path / "x.json").chmod(0)
     with pytest.raises(ReferencePhaseError, match=r"x.json: cannot be read .*permissions"):
         source(tmp_path, path="x.json").entries(["Cu"])
+
+
+@pytest.mark.parametrize("given", ["$PHASES_OF_MINE/x.json", "${PHASES_OF_MINE}/x.json", "~/x.json"])
+def test_paths_may_hold_variables_and_the_home_folder(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("PHASES_OF_MINE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_entries(tmp_path / "x.json")
+    files = FileReferences({"path": given}, base=Path("/elsewhere"))
+    assert len(files.entries(["Au", "Cu"])) == 3
+    assert files.describe()["paths"] == [given]
+
+
+@pytest.mark.parametrize("given", ["$PHASES_OF_MINE/x.json", "data/${PHASES_OF_MINE}.json"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_unset_or_empty_variable_is_named(given, value, tmp_path, monkeypatch):
+    monkeypatch.delenv("PHASES_OF_MINE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("PHASES_OF_MINE", value)
+    with pytest.raises(
+        ReferencePhaseError, match=r"x?.json: the environment variable PHASES_OF_MINE is not set"
+    ):
+        source(tmp_path, path=given)
+
+
+def test_a_user_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ReferencePhaseError, match=r"~no-such-user/x.json: no such user"):
+        locate("~no-such-user/x.json", base=tmp_path)
+
+
+@pytest.mark.parametrize("plain", ["a$/b", "price-5$", "$1"])
+def test_a_dollar_that_begins_no_name_is_part_of_the_path(plain, tmp_path):
+    assert locate(plain, base=tmp_path) == tmp_path / plain
+
+
+def test_the_value_of_a_variable_is_not_expanded_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHASES_OF_MINE", "$PHASES_OF_MINE")
+    assert locate("$PHASES_OF_MINE", base=tmp_path) == tmp_path / "$PHASES_OF_MINE"
 
 
 @pytest.mark.parametrize("options", [{}, {"path": "a", "paths": ["b"]}])
