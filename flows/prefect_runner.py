@@ -28,7 +28,7 @@ QUIET: Final = {
     # A restart of the server must not kill runs that hold a concurrency slot.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # The terminal shows our own progress; Prefect's log goes to its server.
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
 }
 BEST: Final = 20
 """Candidates in the table of an iteration; Prefect's page is for a glance, the report for reading."""
@@ -177,5 +177,5 @@ def leave_artifacts(campaign: Campaign, iteration: int) -> None:
         create_markdown_artifact(
             key=f"{key}-hull",
             markdown=f"### {campaign.spec.name}, iteration {iteration}\n\n![Hull](data:image/png;base64,{encoded})",
-            description="The convex hull at the screening fidelity",
+            description="The convex hull at the screening and the verifying fidelity",
         )

@@ -1,6 +1,5 @@
 """What is exported reads back the same in pymatgen, ASE and pandas."""
 
-
 import json
 import os
 from pathlib import Path
