@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def select(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
     """Choose the batch that goes to the first verification level, and write down why for every option."""
     spec, state = campaign.spec, campaign.state
-    taken = {d.candidate_id for d in state.decisions.values() if d.role in ("chosen", "audit")}
+    first = spec.verification[0].name
+    taken = {
+        id_ for id_, level in state.verifications if level == first
+    }  # a choice that was not afforded waits on
     waiting = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id not in taken]
     costs = {v.candidate_id: _cost(campaign, v.candidate_id) for v in waiting}
     left = remaining(spec.budget, settled=state.spent, outstanding=state.outstanding)

@@ -12,6 +12,8 @@ _KNOWN: Final = (
     "Only FixAtoms and FixCartesian is supported",  # pymatgen, of ASE's FixSymmetry
     "cd is deprecated",  # jobflow's own use of monty
     r"phonopy\.units\.\* is deprecated",  # atomate2's own use of phonopy
+    "primitive_matrix defaulted to 'auto'",  # atomate2's own use of phonopy; 'auto' is what is wanted
+    "logm result may be inaccurate",  # ASE's cell filter, of errors near 1e-13
 )
 
 

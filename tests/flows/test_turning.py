@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+import uuid
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from flows.campaign import Campaign
 from flows.turning import run
@@ -122,6 +125,33 @@ def test_the_budget_is_never_overspent(tmp_path):
     assert "budget" in reason
     assert spent["verifications"] <= 5
     assert spent["relaxations"] <= 24
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+def test_a_campaign_on_postgresql(turned, tmp_path):
+    """The same campaign in a server's database: the same candidates, and the password kept out of the ledger."""
+    server = os.environ.get("MOTHERLODE_TEST_POSTGRESQL")
+    if not server:
+        pytest.skip("MOTHERLODE_TEST_POSTGRESQL is not set: infra/test starts a server and sets it")
+    name = f"campaign_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    try:
+        spec = emt_spec(stopping={"iterations": 1}, ledger=url)
+        with Campaign.open(spec, folder=tmp_path, base=EMT.parent) as campaign:
+            run(campaign)
+            keys = [c.crystal_key for c in campaign.state.candidates.values()]
+            assert make_url(url).password not in str(campaign.state.campaign.spec)
+        theirs = [c["crystal_key"] for c in content(turned)["candidate"] if c["iteration"] == 1]
+        assert keys == theirs
+        assert not (tmp_path / "ledger.sqlite").exists()
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"drop database {name} with (force)"))
+        engine.dispose()
 
 
 @pytest.mark.slow
