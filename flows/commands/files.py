@@ -33,7 +33,9 @@ def init(file: Path, *, system: str, force: bool) -> None:
         raise CampaignFileError(
             f"{file}: cannot be written ({error.strerror}); choose a place that you may write"
         ) from error
-    Console().print(f"Wrote {file}. Next: motherlode check {file}, then motherlode run {file}")
+    Console().print(
+        f"Wrote {file}. Next: motherlode check {file}, then motherlode run {file}", soft_wrap=True
+    )
 
 
 def check(file: Path) -> None:

@@ -69,7 +69,7 @@ def report(folder: Path, *, to: Path | None) -> None:
     ledger, identifier = open_folder(folder)
     with ledger:
         path = write_report(ledger, identifier, to=to or folder / "report.html", base=folder)
-    Console().print(f"Report: {path.resolve()}")
+    Console().print(f"Report: {path.resolve()}", soft_wrap=True)
 
 
 def export(folder: Path, *, to: Path, what: str, which: str) -> None:
@@ -80,4 +80,4 @@ def export(folder: Path, *, to: Path, what: str, which: str) -> None:
     with ledger:
         written = write(ledger, identifier, what=what, which=which, to=to)
     for path, number in written.items():
-        Console().print(f"{path}: {number}")
+        Console().print(f"{path}: {number}", soft_wrap=True)

@@ -96,4 +96,4 @@ def _turn(
         f"{counts['candidates']} candidates, {counts['relaxed']} relaxed, {counts['verified']} verified, "
         f"[bold]{counts['discoveries']} discoveries[/bold], {counts['failures']} failures."
     )
-    console.print(f"Report: {(folder / 'report.html').resolve()}")
+    console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
