@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
 
+import httpx
 import pytest
 
 from flows.campaign import Campaign
@@ -84,10 +90,12 @@ def test_a_dead_server_is_found_before_work_starts(monkeypatch):
         check_server()
 
 
-def test_a_cron_deployment_gets_scheduled_runs(server):
-    """Under sqlalchemy 2.1 the scheduler makes none; the bound in pyproject.toml is there for this."""
+def test_a_cron_deployment_gets_scheduled_runs(tmp_path):
+    """On a whole server. Under sqlalchemy 2.1 its scheduler makes none; pyproject.toml's bound is there for this."""
     from prefect import flow
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     @flow
     def nothing() -> None:
@@ -95,19 +103,39 @@ def test_a_cron_deployment_gets_scheduled_runs(server):
 
     async def deploy(client):
         flow_id = await client.create_flow(nothing)
-        from prefect.client.schemas.actions import DeploymentScheduleCreate
+        nightly = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *"), active=True)
+        return await client.create_deployment(flow_id, name="nightly", schedules=[nightly])
 
-        return await client.create_deployment(
-            flow_id,
-            name="nightly",
-            schedules=[DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *"), active=True)],
-        )
-
-    deployment_id = asked(deploy)
-    deadline = 60
-    for _ in range(deadline):
+    def scheduled(deployment_id):
         runs = asked(lambda client: client.read_flow_runs())
-        if any(r.deployment_id == deployment_id and r.state.is_scheduled() for r in runs):
-            return
-        asyncio.run(asyncio.sleep(1))
-    pytest.fail("no scheduled run in a minute")
+        return any(r.deployment_id == deployment_id and r.state.is_scheduled() for r in runs)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        waited_for(lambda: answers(f"{url}/health"), seconds=120)
+        with temporary_settings({PREFECT_API_URL: url}):
+            deployment_id = asked(deploy)
+            waited_for(lambda: scheduled(deployment_id), seconds=180)
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def waited_for(condition, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 
 import pytest
@@ -17,7 +16,7 @@ from loop.ledger.tables import Cost, Decision, HullRow, ModelVersion, Verdict
 from loop.outcomes import counts
 from loop.state import CampaignState
 from tests.flows.ledgers import content, run_again
-from tests.flows.worlds import EMT, emt_spec
+from tests.flows.worlds import EMT, TWENTY, emt_spec
 
 
 def opened(folder):
@@ -155,12 +154,12 @@ def test_a_campaign_on_postgresql(turned, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_iterations_within_a_minute(tmp_path):
-    """The stated size of a test world; a bound on the wall clock that a busy machine still meets."""
-    spec = emt_spec(stopping={"iterations": 20}, budget={"verifications": 100})
-    began = time.monotonic()
+def test_twenty_iterations_of_a_small_world(tmp_path):
+    """Under a minute on two free cores; `benchmarks/small_world.py` measures it, for a test must not time."""
+    spec = emt_spec(**TWENTY)
     with Campaign.open(spec, folder=tmp_path, base=EMT.parent) as campaign:
         run(campaign)
-        assert campaign.counts()["iterations"] == 20
-    elapsed = time.monotonic() - began
-    assert elapsed < 180, "three times the stated minute, for machines that do other work"
+        now = campaign.counts()
+    assert now["iterations"] == 20
+    assert now["candidates"] > 50
+    assert now["verified"] == 20

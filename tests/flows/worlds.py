@@ -8,6 +8,13 @@ from loop.campaign_file import read_campaign
 from loop.spec import CampaignSpec, as_json
 
 EMT = Path(__file__).parents[1] / "campaigns" / "emt.yaml"
+TWENTY = {
+    "stopping": {"iterations": 20},
+    "batch": {"proposals": 5, "verifications": 1},
+    "acquisition": {"policy": "greedy", "audit_fraction": 0.25, "window": 0.3},
+    "budget": {"verifications": 100},
+}
+"""Settings of a campaign that turns twenty times."""
 
 
 def emt_spec(**changes) -> CampaignSpec:
