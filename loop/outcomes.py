@@ -31,8 +31,8 @@ def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verifi
     ):
         id_ = decision.candidate_id
         first = state.verifications.get((id_, spec.verification[0].name))
-        if decision.role == "passed over" or first is None:
-            continue
+        if decision.role == "passed over" or first is None or first.iteration != decision.iteration:
+            continue  # a choice that was not afforded is chosen anew later, and counts where it was verified
         role: Role = "audit" if decision.role == "audit" else "chosen"
         energy, asked, stable = _judgement(state, spec, id_, fidelities)
         found.append(

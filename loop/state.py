@@ -188,8 +188,12 @@ class CampaignState:
 
     def reference_calculations(self, fidelity: str) -> dict[str, Calculation]:
         """Calculations of the reference phases in force at a fidelity, by name."""
-        version = self.reference_set(fidelity)
-        phases = self.reference_phases.get(version.version, {}) if version else {}
+        current = self.reference_set(fidelity)
+        return self.reference_calculations_of(current.version) if current else {}
+
+    def reference_calculations_of(self, version: str) -> dict[str, Calculation]:
+        """Calculations of the reference phases of one version, by name."""
+        phases = self.reference_phases.get(version, {})
         return {name: self.calculations[row.calculation_key] for name, row in phases.items()}
 
     @_from(ReferencePhaseRow)

@@ -96,7 +96,7 @@ def judge(
         in_force={v.candidate_id: v for v in state.verdicts_at(fidelity)},
         finds_before=before.finds if before else None,
         references_before=_phases(
-            campaign, _of_version(campaign, before.reference_version), fidelity=fidelity
+            campaign, state.reference_calculations_of(before.reference_version), fidelity=fidelity
         )
         if before
         else None,
@@ -141,15 +141,6 @@ def judge(
         superseded=len(ruling.superseded),
         fell_off=ruling.fell_off,
     )
-
-
-def _of_version(campaign: Campaign, version: str) -> dict[str, Calculation]:
-    """Reference phases of one version of the references, by name."""
-    state = campaign.state
-    return {
-        name: state.calculations[phase.calculation_key]
-        for name, phase in state.reference_phases[version].items()
-    }
 
 
 def _phases(campaign: Campaign, calculations: Mapping[str, Calculation], *, fidelity: str) -> list[HullPhase]:

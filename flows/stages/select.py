@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loop.acquisition.audit import with_audit
 from loop.acquisition.features import features
 from loop.acquisition.policy import Choice, Observation, Option
-from loop.budget import remaining, scarcest, total
+from loop.budget import scarcest, total
 from loop.ledger.tables import Decision, Row, Verdict
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def select(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     }  # a choice that was not afforded waits on
     waiting = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id not in taken]
     costs = {v.candidate_id: _cost(campaign, v.candidate_id) for v in waiting}
-    left = remaining(spec.budget, settled=state.spent, outstanding=state.outstanding)
+    left = state.remaining(spec.budget)
     currency = scarcest(left, costs.values()) or "cpu_seconds"
     options = [
         _option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0))
