@@ -239,9 +239,7 @@ class Campaign:
         return Facts(
             iterations=len(finished),
             discoveries=discoveries_by_iteration(self.state, self.spec),
-            remaining=remaining(
-                self.spec.budget, settled=self.state.spent, outstanding=self.state.outstanding
-            ),
+            remaining=self.state.remaining(self.spec.budget),
             nothing_left=kept == 0 and options == 0,
         )
 
