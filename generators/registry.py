@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
 from generators.protocol import Generator
-from loop.elements import closest
 from loop.errors import GeneratorError, ReferencePhaseError
+from loop.plugins import PluginKind
 from loop.references.reading import locate
 
-GROUP: Final = "motherlode.generators"
-"""Entry-point group in which a package registers a callable `(options) -> Generator`."""
-
-
-def available() -> tuple[str, ...]:
-    """Names of the registered generators, alphabetical."""
-    return tuple(sorted(_registered()))
+GENERATORS: Final = PluginKind(group="motherlode.generators", seam=Generator, error=GeneratorError)
+"""What a package registers here is a callable `(options) -> Generator`."""
 
 
 def load_generator(name: str, options: Mapping[str, Any], *, base: Path | None = None) -> Generator:
@@ -34,32 +28,16 @@ def load_generator(name: str, options: Mapping[str, Any], *, base: Path | None =
         GeneratorError: no generator has that name, it cannot be imported, it is no Generator, or its options
             are wrong.
     """
-    registered = _registered()
-    if name not in registered:
-        listed = ", ".join(sorted(registered)) or "none: is the package motherlode installed?"
-        mend = f"; did you mean {closest(name, registered)!r}?" if registered else ""
-        raise GeneratorError(f"generators: {name!r} is not registered{mend} Registered are {listed}")
-    try:
-        build = registered[name].load()
-    except (ImportError, AttributeError) as error:
-        raise GeneratorError(
-            f"generators: {name!r} cannot be imported from {registered[name].value} ({error}); "
-            "install or repair the package that provides it"
-        ) from error
+    build = GENERATORS.factory(name, field="generators")
     try:
         based = _with_paths(options, getattr(build, "path_options", ()), base=base)
     except ReferencePhaseError as error:
         raise GeneratorError(f"generators.{name}.options: {error}") from error
-    generator = build(based)
-    if not isinstance(generator, Generator):
-        raise GeneratorError(
-            f"generators: {registered[name].value} gave a {type(generator).__name__}, which lacks name, "
-            "version, fit, sample or state; see docs/generators.md"
-        )
+    generator = GENERATORS.make(name, based, field="generators")
     if generator.name != name:
         raise GeneratorError(
-            f"generators: {registered[name].value} calls itself {generator.name!r}; "
-            f"register it under that name, not {name!r}"
+            f"generators: what is registered as {name!r} calls itself {generator.name!r}; "
+            "register it under that name"
         )
     return generator
 
@@ -74,7 +52,3 @@ def _with_paths(options: Mapping[str, Any], names: Sequence[str], *, base: Path 
         for name, paths in given.items()
     }
     return {**options, **based}
-
-
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}

@@ -5,18 +5,16 @@ Every entry point of the group `motherlode.potentials` is a function `load(spec,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from loop.elements import closest
 from loop.errors import PotentialError
+from loop.plugins import PluginKind
 from loop.spec import PotentialSpec
 from surrogates.potential import Potential
 
-ENTRY_POINT_GROUP: Final = "motherlode.potentials"
+POTENTIALS: Final = PluginKind(group="motherlode.potentials", seam=Potential, error=PotentialError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +25,6 @@ class PotentialDescription:
     version: str
     elements: frozenset[str] | None
     seconds_per_atom: float
-
-
-def potential_names() -> list[str]:
-    """Names of the registered potentials, alphabetical."""
-    return sorted(_registered())
 
 
 def load_potential(spec: PotentialSpec, *, base: Path) -> Potential:
@@ -45,30 +38,7 @@ def load_potential(spec: PotentialSpec, *, base: Path) -> Potential:
         PotentialError: the name is not registered, its package cannot be imported, or the potential refuses
             the specification (missing weights, unknown model, foreign arguments).
     """
-    registered = _registered()
-    if spec.name not in registered:
-        known = (
-            ", ".join(sorted(registered)) or "none: reinstall motherlode so that its entry points are written"
-        )
-        raise PotentialError(
-            f"potential name: {spec.name!r} is not registered; did you mean "
-            f"{closest(spec.name, registered)!r}? (known: {known})"
-        )
-    entry = registered[spec.name]
-    try:
-        load: Callable[..., Any] = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise PotentialError(
-            f"potential {spec.name!r}: its entry point {entry.value!r} cannot be imported ({error}); "
-            "install or mend that package"
-        ) from error
-    potential = load(spec, base=base)
-    if not isinstance(potential, Potential):
-        raise PotentialError(
-            f"potential {spec.name!r}: {entry.value!r} returned {type(potential).__name__}, which "
-            "lacks part of surrogates.potential.Potential"
-        )
-    return potential
+    return POTENTIALS.make(spec.name, spec, field="potential name", base=base)
 
 
 def describe_potential(spec: PotentialSpec, base: Path) -> PotentialDescription:
@@ -84,7 +54,3 @@ def describe_potential(spec: PotentialSpec, base: Path) -> PotentialDescription:
         elements=potential.elements,
         seconds_per_atom=potential.seconds_per_atom,
     )
-
-
-def _registered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

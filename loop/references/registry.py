@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from loop.elements import closest
 from loop.errors import ReferencePhaseError
+from loop.plugins import PluginKind
 from loop.references.source import ReferenceSource
 from loop.spec import ReferenceSpec
 
-ENTRY_POINT_GROUP: Final = "motherlode.references"
-
-
-def source_names() -> list[str]:
-    """Names of the registered sources, alphabetical."""
-    return sorted(_registered())
+SOURCES: Final = PluginKind(group="motherlode.references", seam=ReferenceSource, error=ReferencePhaseError)
 
 
 def load_source(spec: ReferenceSpec, *, base: Path) -> ReferenceSource:
@@ -31,29 +24,4 @@ def load_source(spec: ReferenceSpec, *, base: Path) -> ReferenceSource:
         ReferencePhaseError: the name is not registered, or its package cannot be imported.
         CampaignFileError: the source refuses an option.
     """
-    registered = _registered()
-    if spec.source not in registered:
-        known = ", ".join(sorted(registered)) or "none; reinstall motherlode so that they are written"
-        near = f"did you mean {closest(spec.source, registered)!r}? " if registered else ""
-        raise ReferencePhaseError(
-            f"references.source: {spec.source!r} is not registered; {near}(registered: {known})"
-        )
-    entry = registered[spec.source]
-    try:
-        factory: Callable[..., Any] = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise ReferencePhaseError(
-            f"references.source: {spec.source!r} is registered as {entry.value!r}, which cannot be imported "
-            f"({error}); install or mend that package"
-        ) from error
-    source = factory(spec.options, base=base)
-    if not isinstance(source, ReferenceSource):
-        raise ReferencePhaseError(
-            f"references.source: {entry.value!r} made a {type(source).__name__}, which lacks part of "
-            "loop.references.source.ReferenceSource; give it `entries` and `describe`"
-        )
-    return source
-
-
-def _registered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return SOURCES.make(spec.source, spec.options, field="references.source", base=base)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from generators.registry import available, load_generator
+from generators.registry import GENERATORS, load_generator
 from tests.conformance.generator import GeneratorConformance
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = """
 import hashlib
 import numpy as np
-from generators.registry import available, load_generator
+from generators.registry import GENERATORS, load_generator
 from tests.conformance.generator import CONDITIONS, GeneratorConformance
 condition = CONDITIONS["charge neutral"]
-for name in available():
+for name in GENERATORS.names():
     generator = load_generator(name, {})
     records = GeneratorConformance().records_for(generator, condition)
     fitted = generator.fit(records, start=None, rng=np.random.default_rng(1))
@@ -27,7 +27,7 @@ for name in available():
 """
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=GENERATORS.names())
 def generator(request):
     return load_generator(request.param, {})
 
@@ -58,4 +58,4 @@ def test_proposals_do_not_depend_on_the_process():
         )
         answers.append(run.stdout.splitlines())
     assert answers[0] == answers[1]
-    assert {line.split()[0]: line.split()[1] for line in answers[0]} == dict.fromkeys(available(), "8")
+    assert {line.split()[0]: line.split()[1] for line in answers[0]} == dict.fromkeys(GENERATORS.names(), "8")

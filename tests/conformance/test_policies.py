@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loop.acquisition.registry import load_policy, policy_names
+from loop.acquisition.registry import POLICIES, load_policy
 from loop.spec import AcquisitionSpec
 from tests.conformance.policy import PolicyConformance, content, small_problem
 
@@ -25,7 +25,7 @@ print(content(policy.choose(options, observations, batch_size=3, budget=9.0, rng
 """
 
 
-@pytest.fixture(scope="module", params=policy_names())
+@pytest.fixture(scope="module", params=POLICIES.names())
 def registered(request):
     return load_policy(AcquisitionSpec(policy=request.param))
 
@@ -37,7 +37,7 @@ class TestRegistered(PolicyConformance):
 
 
 def test_the_four_policies_of_the_campaign_file_are_registered():
-    assert set(policy_names()) >= {"residual", "upper_confidence_bound", "greedy", "random"}
+    assert set(POLICIES.names()) >= {"residual", "upper_confidence_bound", "greedy", "random"}
 
 
 @pytest.mark.slow

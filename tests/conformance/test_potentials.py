@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 
 from loop.spec import PotentialSpec
-from surrogates.registry import load_potential, potential_names
+from surrogates.registry import POTENTIALS, load_potential
 from tests.conformance.potential import PotentialConformance, evaluate, pair_of_elements
 
 
@@ -38,7 +38,7 @@ def silence():
 
 def test_every_registered_potential_is_in_this_file():
     tested = {"chgnet", "sevennet", "matgl", "ase", "emt", "lennard_jones"}
-    assert tested <= set(potential_names())
+    assert tested <= set(POTENTIALS.names())
 
 
 class TestLennardJones(PotentialConformance):

@@ -4,7 +4,7 @@ import pytest
 from ase.build import bulk
 
 from flows.verification.dispatch import LocalDispatcher
-from flows.verification.registry import load_verifier, verifier_names
+from flows.verification.registry import VERIFIERS, load_verifier
 from loop.crystal import Crystal
 from loop.spec import PotentialSpec, RelaxationSpec, Thresholds, VerificationLevel
 from surrogates.workers import WorkerPool
@@ -17,7 +17,7 @@ def pool():
         yield pool
 
 
-@pytest.fixture(params=verifier_names())
+@pytest.fixture(params=VERIFIERS.names())
 def registered(request, tmp_path, pool):
     level = VerificationLevel(
         name=f"emt-{request.param}",
@@ -50,4 +50,4 @@ class TestRegistered(VerifierConformance):
 
 
 def test_the_campaigns_own_verifiers_are_registered():
-    assert {"potential", "phonons"} <= set(verifier_names())
+    assert {"potential", "phonons"} <= set(VERIFIERS.names())

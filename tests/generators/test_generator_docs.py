@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from generators.registry import available, load_generator
+from generators.registry import GENERATORS, load_generator
 from loop.errors import GeneratorError
 from loop.spec import GeneratorSpec
 from tests.conformance.generator import GeneratorConformance
@@ -52,7 +52,7 @@ def test_it_is_short():
 
 
 def test_it_is_registered_and_its_options_are_checked(package):
-    assert "layers" in available()
+    assert "layers" in GENERATORS.names()
     with pytest.raises(
         GeneratorError, match=r"generators\.layers\.options\.trys: unknown option; did you mean 'tries'"
     ):

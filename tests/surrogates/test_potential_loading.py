@@ -13,7 +13,6 @@ import pytest
 
 from loop.errors import PotentialError
 from loop.spec import PotentialSpec
-from surrogates import registry
 from surrogates.potentials import matgl_hub
 from surrogates.registry import PotentialDescription, describe_potential, load_potential
 
@@ -56,28 +55,6 @@ def loaded(base=None, **fields):
 def test_wrong_requests_are_refused_in_words(fields, named):
     with pytest.raises(PotentialError, match=named):
         loaded(**fields)
-
-
-def test_a_plug_in_that_cannot_be_imported_or_is_no_potential_is_named(monkeypatch):
-    def entries(group):
-        from importlib.metadata import EntryPoint
-
-        assert group == registry.ENTRY_POINT_GROUP
-        return [
-            EntryPoint(name="broken", value="no_such_package:load", group=group),
-            EntryPoint(name="foreign", value="ase.build:bulk", group=group),
-            EntryPoint(name="plain", value=f"{__name__}:not_a_potential", group=group),
-        ]
-
-    monkeypatch.setattr(registry, "entry_points", entries)
-    with pytest.raises(PotentialError, match=r"'broken': .*no_such_package"):
-        loaded(name="broken")
-    with pytest.raises(PotentialError, match=r"'plain': .*returned str"):
-        loaded(name="plain")
-
-
-def not_a_potential(spec, *, base):
-    return "nothing"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from flows.verification.dispatch import LocalDispatcher
 from flows.verification.options import PhononOptions, PotentialOptions
-from flows.verification.registry import load_verifier, verifier_names
+from flows.verification.registry import VERIFIERS, load_verifier
 from loop.errors import VerificationError
 from loop.spec import CampaignSpec, RelaxationSpec, Space, Thresholds
 
@@ -89,4 +89,4 @@ def test_every_option_is_described(model):
 
 
 def test_names_are_sorted():
-    assert verifier_names() == sorted(verifier_names())
+    assert VERIFIERS.names() == sorted(VERIFIERS.names())
