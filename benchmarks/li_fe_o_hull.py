@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.campaign import Campaign, ledger_url
+from flows.campaign import Campaign
+from flows.folder import ledger_url
 from flows.observer import Silence
 from flows.turning import run
 from loop.campaign_file import read_campaign

@@ -7,18 +7,16 @@ killed and resumed makes the same decisions as one that never stopped. A stage e
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
 from flows.calculations import calculation_key
+from flows.folder import campaign_id, ledger_url, make_folder, public_spec, refuse_another_campaign
 from flows.memory import Memory
 from flows.observer import Observer, Silence
 from flows.resources import Resources
@@ -26,19 +24,14 @@ from flows.runner import PlainRunner, Runner
 from flows.versions import versions
 from loop.budget import affordable, remaining, total
 from loop.crystal import Crystal
-from loop.errors import CampaignFileError
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Calculation, Candidate, Row, Stage
 from loop.ledger.tables import Campaign as CampaignRow
-from loop.outcomes import counts, discoveries_by_iteration, finished_iterations
+from loop.outcomes import counts
 from loop.randomness import stream
-from loop.records import Record
-from loop.spec import CampaignSpec, as_json
+from loop.records import REPRODUCIBLE, Record
+from loop.spec import CampaignSpec
 from loop.state import CampaignState
-from loop.stopping import Facts
-
-REVISABLE: Final = ("budget", "stopping", "execution", "ledger", "known_phases")
-"""Fields that a resumed campaign may change: none of them alters what was already computed or decided."""
 
 StageFunction = Callable[["Campaign", int], "tuple[list[Row], dict[str, Any]]"]
 
@@ -90,10 +83,10 @@ class Campaign:
             CampaignFileError: the folder holds another campaign.
             LedgerError: the ledger cannot be opened, or another driver is running this campaign.
         """
-        _make_folder(folder)
+        make_folder(folder)
         ledger = Ledger.open(ledger_url(spec, folder=folder))
         identifier = campaign_id(spec)
-        _refuse_another_campaign(ledger, spec, folder=folder)
+        refuse_another_campaign(ledger, spec, folder=folder)
         token = ledger.acquire(identifier, take_over=take_over)
         campaign = cls(spec, folder=folder, base=base, ledger=ledger, token=token, observer=observer)
         campaign._write_revision()
@@ -184,14 +177,15 @@ class Campaign:
     def share(self, calculations: Iterable[Calculation]) -> None:
         """Put calculations into the cache that campaigns on this machine share.
 
-        Only what is done is shared: a failure may be this machine's own (a timeout, a killed worker).
+        A failure is shared where the same calculation would fail anywhere; a timeout or a killed worker may be this
+        machine's own.
         """
         cache = self.resources.cache
-        done = {calculation.key: calculation for calculation in calculations if calculation.outcome == "done"}
-        if cache is None or not done:
+        lasting = {c.key: c for c in calculations if c.outcome == "done" or c.failure_reason in REPRODUCIBLE}
+        if cache is None or not lasting:
             return
-        known = cache.settled_many(done)
-        new = [calculation for key, calculation in done.items() if key not in known]
+        known = cache.settled_many(lasting)
+        new = [calculation for key, calculation in lasting.items() if key not in known]
         if new:
             crystals = self.ledger.crystals(_crystal_keys(new))
             cache.append(*crystals.values(), *new, token=None)
@@ -230,19 +224,6 @@ class Campaign:
         """Whether some stage of the iteration is finished already."""
         return any(at == iteration for at, _ in self.state.stages)
 
-    def facts(self) -> Facts:
-        """What the stopping rules ask."""
-        finished = finished_iterations(self.state)
-        last = finished[-1] if finished else 0
-        kept = self.state.stages[last, "propose"].summary["kept"] if last else 1
-        options = self.state.stages[last, "select"].summary["waiting"] if last else 1
-        return Facts(
-            iterations=len(finished),
-            discoveries=discoveries_by_iteration(self.state, self.spec),
-            remaining=self.state.remaining(self.spec.budget),
-            nothing_left=kept == 0 and options == 0,
-        )
-
     def counts(self) -> dict[str, Any]:
         """Where the campaign stands, as plain values."""
         return counts(self.state, self.spec)
@@ -263,55 +244,6 @@ class Campaign:
             )
 
 
-def campaign_id(spec: CampaignSpec) -> str:
-    """Name and hash of all in the campaign file that decides results."""
-    science = {key: value for key, value in as_json(spec).items() if key not in REVISABLE}
-    digest = hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{spec.name[:30]}-{digest}"
-
-
-def ledger_url(spec: CampaignSpec, *, folder: Path) -> str:
-    """The ledger's database URL."""
-    return spec.ledger or f"sqlite:///{(folder / 'ledger.sqlite').resolve()}"
-
-
-def public_spec(spec: CampaignSpec) -> dict[str, Any]:
-    """The campaign file as the ledger keeps it: without the database's password."""
-    from sqlalchemy import make_url
-
-    plain = dict(as_json(spec))
-    if spec.ledger:
-        plain["ledger"] = make_url(spec.ledger).render_as_string(hide_password=True)
-    return plain
-
-
 def _crystal_keys(calculations: Iterable[Calculation]) -> list[str]:
     keys = [(c.crystal_key, c.result_crystal_key) for c in calculations]
     return list(dict.fromkeys(key for pair in keys for key in pair if key))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CampaignFileError(
-            f"--folder {folder}: cannot be written ({error.strerror}); choose a folder that you may write"
-        ) from error
-
-
-def _refuse_another_campaign(ledger: Ledger, spec: CampaignSpec, *, folder: Path) -> None:
-    """One folder, one campaign: say which field differs."""
-    if spec.ledger:
-        return  # a database server holds many campaigns
-    others = {row.id: row for row in ledger.campaigns()}
-    if not others or campaign_id(spec) in others:
-        return
-    ours, theirs = as_json(spec), next(iter(others.values())).spec
-    changed = sorted(key for key in ours if key not in REVISABLE and ours[key] != theirs.get(key))
-    raise CampaignFileError(
-        f"{folder} holds another campaign: its file began with other values of {', '.join(changed)}. "
-        f"Only {', '.join(REVISABLE)} may be changed; give the new campaign a folder of its own"
-    )

@@ -28,6 +28,8 @@ class LevelPlan:
     fidelity: str
     each: Mapping[str, float]
     """Declared cost of one typical candidate, by currency."""
+    references: Mapping[str, float]
+    """Declared cost of all reference phases; those within the level's window of the screening hull are computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,12 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
     screening = _for_size(resources.relaxer.declared_cost, phases, typical)
     levels = tuple(
         LevelPlan(
-            name=name, fidelity=verifier.fidelity, each=_for_size(verifier.declared_cost, phases, typical)
+            name=name,
+            fidelity=verifier.fidelity,
+            each=_for_size(verifier.declared_cost, phases, typical),
+            references=total(verifier.declared_cost(phase.crystal) for phase in phases.values())
+            if verifier.gives_energy
+            else {},
         )
         for name, verifier in resources.verifiers.items()
     )

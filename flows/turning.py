@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.campaign import Campaign
+from flows.facts import facts
 from flows.runner import PlainRunner, Runner
 from flows.stages import STAGES
 from flows.stages.references import references
@@ -25,7 +26,7 @@ def run(campaign: Campaign, *, runner: Runner | None = None, iterations: int | N
         runner.flow(campaign, 0, lambda: _stage(campaign, 0, "references"))
     turned = 0
     while True:
-        reason = reason_to_stop(campaign.spec, campaign.facts())
+        reason = reason_to_stop(campaign.spec, facts(campaign))
         iteration = campaign.next_iteration
         if reason is not None and not campaign.begun(iteration):
             _write_stop(campaign, reason)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from loop.crystal import Crystal
+
+REPRODUCIBLE: Final = frozenset(
+    {"not-converged", "overlap", "collapsed", "exploded", "not-finite", "not-standardised", "unknown-element"}
+)
+"""Reasons of failure that lie in the crystal and the potential, and not in the machine that met them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,11 @@ def show(spec: CampaignSpec, plan: Plan) -> None:
     table.add_row(
         "declared cost", f"{_amounts(plan.once)} once for the reference phases (less what is cached)"
     )
+    for level in plan.levels:
+        if level.references:
+            table.add_row(
+                "", f"{_amounts(level.references)} once at {level.name}, if all of them lie near its hull"
+            )
     table.add_row("", f"{_amounts(plan.iteration)} per iteration at most")
     table.add_row("budget", _amounts(spec.budget))
     limit = min(spec.stopping.iterations, plan.affordable_iterations or spec.stopping.iterations)

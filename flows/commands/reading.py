@@ -22,7 +22,7 @@ def open_folder(folder: Path) -> tuple[Ledger, str]:
     Raises:
         CampaignFileError: the folder holds no campaign.
     """
-    from flows.campaign import campaign_id, ledger_url
+    from flows.folder import campaign_id, ledger_url
 
     copy = folder / COPY
     if not copy.is_file():

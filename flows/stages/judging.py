@@ -54,7 +54,7 @@ def references_within(
     """Reference phases within `window` (eV/atom) of the screening hull of the references, inside any of `systems`."""
     state, fidelity = campaign.state, campaign.screening_fidelity
     calculations = state.reference_calculations(fidelity)
-    phases = _phases(campaign, calculations, fidelity=fidelity)
+    phases = phases_of(campaign, calculations, fidelity=fidelity)
     hulls = HullSet(phases)
     crystals = campaign.memory.references
     return {
@@ -85,17 +85,17 @@ def judge(
     state = campaign.state
     before = state.hull(fidelity)
     ruling = judge_all(
-        _phases(campaign, references.calculations, fidelity=fidelity),
+        phases_of(campaign, references.calculations, fidelity=fidelity),
         [
             CandidateEnergy(
                 candidate_id=phase.name, composition=phase.composition, energy_per_atom=phase.energy_per_atom
             )
-            for phase in _phases(campaign, calculations, fidelity=fidelity)
+            for phase in phases_of(campaign, calculations, fidelity=fidelity)
         ],
         fidelity=fidelity,
         in_force={v.candidate_id: v for v in state.verdicts_at(fidelity)},
         finds_before=before.finds if before else None,
-        references_before=_phases(
+        references_before=phases_of(
             campaign, state.reference_calculations_of(before.reference_version), fidelity=fidelity
         )
         if before
@@ -143,7 +143,9 @@ def judge(
     )
 
 
-def _phases(campaign: Campaign, calculations: Mapping[str, Calculation], *, fidelity: str) -> list[HullPhase]:
+def phases_of(
+    campaign: Campaign, calculations: Mapping[str, Calculation], *, fidelity: str
+) -> list[HullPhase]:
     """Settled calculations as phases, by name; their own fidelity, not the one hoped for, goes onto the hull."""
     state = campaign.state
     phases = []

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flows.calculations import Outcome, Request, compute
+from flows.calculations import Outcome, Request, calculation_key, compute
 from flows.stages.common import chunks, failure_rows
-from flows.stages.judging import ReferenceEnergies, judge, references_at, references_within
-from flows.stages.references import reference_set_rows
+from flows.stages.judging import judge
+from flows.stages.level_hull import LevelReferences, phases_needed, recompute_references
 from flows.verification.verifier import Verifier
+from loop.budget import total
+from loop.crystal import Crystal
 from loop.identity import same
-from loop.ledger.tables import Calculation, Row, Verification
+from loop.ledger.tables import Calculation, FailureRow, Row, Verification
 from loop.spec import VerificationLevel
 
 if TYPE_CHECKING:
@@ -31,23 +34,120 @@ def verify(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     ]
     energies: dict[str, float] = {}
     for position, level in enumerate(campaign.spec.verification):
-        verifier = campaign.resources.verifiers[level.name]
         if level.admits_within is not None:
             chosen = [id_ for id_ in chosen if energies.get(id_, float("inf")) <= level.admits_within]
-        outcome = _compute(campaign, chosen, verifier, level=level, iteration=iteration, first=position == 0)
-        failures = failure_rows(campaign, outcome, stage=level.name, iteration=iteration)
-        done = {id_: c for id_, c in outcome.settled.items() if c.outcome == "done"}
-        rows += failures
-        if verifier.gives_energy:
-            level_rows, energies = _judge_level(campaign, verifier, level, done, iteration=iteration)
-            rows += level_rows
-        rows += [
-            _verification(campaign, id_, c, verifier, level=level, iteration=iteration)
-            for id_, c in outcome.settled.items()
-        ]
-        summary[level.name] = {"verified": len(done), "failed": len(failures)}
-        chosen = [id_ for id_ in chosen if id_ in done]
+        climbed = _climb(campaign, chosen, level, iteration=iteration, first=position == 0)
+        rows += climbed.rows
+        summary[level.name] = climbed.summary
+        energies |= climbed.energies_above_hull
+        chosen = [id_ for id_ in chosen if id_ in climbed.passed]
     return rows, summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Climbed:
+    """What one level made of the candidates that reached it."""
+
+    rows: list[Row]
+    summary: dict[str, int]
+    passed: frozenset[str]
+    """Candidates that go on to the next level."""
+    energies_above_hull: Mapping[str, float]
+    """eV/atom by candidate, where the level gives energies."""
+
+
+def _climb(
+    campaign: Campaign, chosen: Sequence[str], level: VerificationLevel, *, iteration: int, first: bool
+) -> _Climbed:
+    """Take candidates through one level: its hull's reference phases, the candidates, their verdicts."""
+    verifier = campaign.resources.verifiers[level.name]
+    charge = {"verifications": 1.0} if first else {}
+    crystals = {id_: campaign.best_crystal(id_) for id_ in chosen}
+    rows: list[Row] = []
+    references: LevelReferences | None = None
+    payable = chosen
+    if verifier.gives_energy:
+        paid = _payable(campaign, crystals, verifier, charge=charge)
+        references = recompute_references(
+            campaign, verifier, level, systems={crystals[id_].elements for id_ in paid}, iteration=iteration
+        )
+        rows += references.rows
+        payable = [id_ for id_ in paid if not references.waits(crystals[id_].elements)]
+    outcome = _compute(campaign, payable, verifier, level=level, iteration=iteration, charge=charge)
+    failures = failure_rows(campaign, outcome, stage=level.name, iteration=iteration)
+    done = {id_: c for id_, c in outcome.settled.items() if c.outcome == "done"}
+    rows += failures
+    summary = {
+        "verified": len(done),
+        "failed": len(failures),
+        "unaffordable": len(chosen) - len(outcome.settled),
+    }
+    energies: Mapping[str, float] = {}
+    if references is not None:
+        unjudged = _without_hull(campaign, {id_: crystals[id_] for id_ in done}, references, level, iteration)
+        rows += unjudged
+        summary["unjudged"] = len(unjudged)
+        for row in unjudged:
+            del done[row.subject]
+        if done:
+            judgement = judge(
+                campaign,
+                fidelity=verifier.fidelity,
+                calculations={**campaign.state.judged(verifier.fidelity), **done},
+                references=references.energies,
+                iteration=iteration,
+            )
+            rows += judgement.rows
+            energies = {id_: judgement.energies_above_hull[id_] for id_ in done}
+    rows += [
+        _verification(campaign, id_, c, verifier, level=level, iteration=iteration)
+        for id_, c in outcome.settled.items()
+    ]
+    return _Climbed(rows=rows, summary=summary, passed=frozenset(done), energies_above_hull=energies)
+
+
+def _payable(
+    campaign: Campaign, crystals: Mapping[str, Crystal], verifier: Verifier, *, charge: Mapping[str, float]
+) -> list[str]:
+    """The candidates that the budget pays for, in their order; what is settled already costs nothing."""
+    keys = {id_: calculation_key(crystal, verifier.identity(crystal)) for id_, crystal in crystals.items()}
+    settled = campaign.settled(keys.values(), shared=False)
+    promised: list[Mapping[str, float]] = []
+    payable = []
+    for id_, crystal in crystals.items():
+        cost = {} if keys[id_] in settled else total([verifier.declared_cost(crystal), charge])
+        if campaign.can_afford(cost, beside=promised):
+            promised.append(cost)
+            payable.append(id_)
+    return payable
+
+
+def _without_hull(
+    campaign: Campaign,
+    crystals: Mapping[str, Crystal],
+    references: LevelReferences,
+    level: VerificationLevel,
+    iteration: int,
+) -> list[FailureRow]:
+    """A failure for each candidate whose decomposition needs a reference phase that could not be computed."""
+    if not references.failed:
+        return []
+    rows = []
+    for id_, needed in phases_needed(campaign, crystals).items():
+        lacking = sorted(needed & set(references.failed))
+        if lacking:
+            reasons = "; ".join(f"{name} ({references.failed[name]})" for name in lacking)
+            rows.append(
+                FailureRow(
+                    campaign_id=campaign.id,
+                    subject=id_,
+                    stage=level.name,
+                    iteration=iteration,
+                    reason="no hull",
+                    detail=f"reference phases it is judged against could not be computed at {level.name}: {reasons}",
+                )
+            )
+    return rows
 
 
 def _compute(
@@ -57,7 +157,7 @@ def _compute(
     *,
     level: VerificationLevel,
     iteration: int,
-    first: bool,
+    charge: Mapping[str, float],
 ) -> Outcome:
     """Settle one level's calculations, chunk by chunk."""
     settled: dict[str, Calculation] = {}
@@ -73,93 +173,13 @@ def _compute(
                 by=verifier,
                 purpose=level.name,
                 iteration=iteration,
-                charge={"verifications": 1.0} if first else {},
+                charge=charge,
                 label=f"verifying at {level.name}",
             ),
         )
         settled |= outcome.settled
         unaffordable += outcome.unaffordable
     return Outcome(settled=settled, unaffordable=tuple(unaffordable))
-
-
-def _judge_level(
-    campaign: Campaign,
-    verifier: Verifier,
-    level: VerificationLevel,
-    done: Mapping[str, Calculation],
-    *,
-    iteration: int,
-) -> tuple[list[Row], dict[str, float]]:
-    """Compute the reference phases that this level's hull needs, then judge every verified candidate on it.
-
-    Returns:
-        The rows to write, and energies above hull (eV/atom) of the candidates of this iteration.
-    """
-    if not done:
-        return [], {}
-    rows, references = _references(campaign, verifier, level, done, iteration=iteration)
-    calculations = {**campaign.state.judged(verifier.fidelity), **done}
-    judgement = judge(
-        campaign,
-        fidelity=verifier.fidelity,
-        calculations=calculations,
-        references=references,
-        iteration=iteration,
-    )
-    return [*rows, *judgement.rows], {id_: judgement.energies_above_hull[id_] for id_ in done}
-
-
-def _references(
-    campaign: Campaign,
-    verifier: Verifier,
-    level: VerificationLevel,
-    done: Mapping[str, Calculation],
-    *,
-    iteration: int,
-) -> tuple[list[Row], ReferenceEnergies]:
-    """Reference phases near the screening hull, recomputed at this level for the chemical systems at hand.
-
-    All that lies on the screening hull is among them, so every decomposition line is covered; the window allows for the
-    phases whose order changes between the two fidelities.
-    """
-    state = campaign.state
-    before = references_at(campaign, verifier.fidelity)
-    systems = {state.crystals[c.crystal_key].elements for c in done.values()}
-    wanted = references_within(campaign, level.reference_window, systems=systems)
-    requests = [
-        Request(subject=name, crystal=crystal)
-        for name, crystal in sorted(wanted.items())
-        if name not in before.calculations
-    ]
-    rows: list[Row] = []
-    found: dict[str, Calculation] = {}
-    for number, chunk in enumerate(chunks(requests, campaign.spec.execution.chunk), start=1):
-        outcome = campaign.runner.task(
-            f"verify references {iteration}.{number} {level.name}",
-            partial(
-                compute,
-                campaign,
-                chunk,
-                by=verifier,
-                purpose="reference",
-                iteration=iteration,
-                charge={},
-                label=f"reference phases at {level.name}",
-            ),
-        )
-        rows += failure_rows(campaign, outcome, stage=level.name, iteration=iteration)
-        found |= {name: c for name, c in outcome.settled.items() if c.outcome == "done"}
-    if not found:
-        return rows, before
-    calculations = {**before.calculations, **found}
-    described = {
-        "recomputed from": references_at(campaign, campaign.screening_fidelity).version,
-        "window": level.reference_window,
-    }
-    set_rows, version = reference_set_rows(
-        campaign, calculations, fidelity=verifier.fidelity, source=described, iteration=iteration
-    )
-    return [*rows, *set_rows], ReferenceEnergies(version=version, calculations=calculations)
 
 
 def _verification(

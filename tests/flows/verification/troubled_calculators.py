@@ -56,3 +56,12 @@ class Raising(EMT):
 
     def calculate(self, *arguments, **options) -> None:
         raise RuntimeError("convergence NOT achieved after 100 iterations")
+
+
+class WithoutPlatinum(EMT):
+    """Fails on platinum alone."""
+
+    def calculate(self, *arguments, **options) -> None:
+        super().calculate(*arguments, **options)
+        if set(self.atoms.symbols) == {"Pt"}:
+            raise RuntimeError("convergence NOT achieved for platinum")

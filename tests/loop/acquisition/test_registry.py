@@ -23,7 +23,9 @@ def test_options_and_thresholds_reach_the_policy():
 
 
 def test_a_misspelt_name_is_answered_with_the_closest():
-    with pytest.raises(AcquisitionError, match=r"acquisition\.policy: 'residul' is not registered; did you mean 'residual'"):
+    with pytest.raises(
+        AcquisitionError, match=r"acquisition\.policy: 'residul' is not registered; did you mean 'residual'"
+    ):
         registry.load_policy(AcquisitionSpec(policy="residul"))
 
 
