@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loop.report import svg, wording
-from loop.report.contents import DecisionLine, HullDiagram, Report
+from loop.report.contents import HullDiagram, Report
 from loop.report.curves import discovery_svg, parity_svg, prediction_svg, said, shares_svg, spread
 from loop.report.hull_diagram import hull_svg
 
@@ -19,32 +20,37 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 def render(report: Report) -> str:
     """The report as HTML."""
     ends = spread(report.decisions)
-    environment = _environment(ends)
     deciding = report.verifying_fidelities[-1] if report.verifying_fidelities else ""
-    return environment.get_template("report.html").render(
-        r=report,
-        style=_plain_text("style.css"),
-        viewer=_plain_text("viewer.js"),
-        table=_plain_text("table.js"),
-        scenes={
-            "palette": report.palette,
-            "scenes": {f.candidate_id: f.scene for f in report.findings if f.scene},
-        },
-        systems=_side_by_side(report.hulls),
-        ids={f.candidate_id for f in report.findings},
-        spread=ends,
-        curve_svg=discovery_svg(report.curve, fidelity=deciding),
-        parity_svg=parity_svg(
-            report.parity,
-            screening=report.screening_fidelity,
-            verifying=deciding,
-            metastable=report.metastable,
-        ),
-        shares_svg=shares_svg(report.generators),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            r=report,
+            style=_plain_text("style.css"),
+            viewer=_plain_text("viewer.js"),
+            table=_plain_text("table.js"),
+            scenes={
+                "palette": report.palette,
+                "scenes": {f.candidate_id: f.scene for f in report.findings if f.scene},
+            },
+            systems=_side_by_side(report.hulls),
+            ids={f.candidate_id for f in report.findings},
+            spread=ends,
+            curve_svg=discovery_svg(report.curve, fidelity=deciding),
+            parity_svg=parity_svg(
+                report.parity,
+                screening=report.screening_fidelity,
+                verifying=deciding,
+                metastable=report.metastable,
+            ),
+            shares_svg=shares_svg(report.generators),
+        )
     )
 
 
-def _environment(ends: tuple[float, float]) -> Environment:
+@cache
+def _environment() -> Environment:
+    """The templates' environment; a campaign writes its report after every iteration and compiles them once."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -52,9 +58,6 @@ def _environment(ends: tuple[float, float]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-    def strip(line: DecisionLine) -> Markup:
-        return prediction_svg(line, low=ends[0], high=ends[1])
 
     filters: dict[str, Any] = {
         "amount": wording.amount,
@@ -68,8 +71,8 @@ def _environment(ends: tuple[float, float]) -> Environment:
         "phase": wording.phase_html,
         "plural": wording.plural,
         "predicted": said,
+        "prediction_svg": prediction_svg,
         "spacegroup": wording.space_group_html,
-        "strip": strip,
         "words": wording.words,
     }
     environment.filters.update(filters)
