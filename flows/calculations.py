@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from flows.verification.verifier import VerificationResult, Verifier
+from flows.verification.verifier import BatchVerifier, VerificationResult, Verifier
 from loop.budget import total
 from loop.crystal import Crystal
 from loop.ledger.calculations import Settlement
@@ -24,9 +24,6 @@ from loop.ledger.tables import Calculation, Cost
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
-
-IN_FLIGHT_PER_WORKER: Final = 3
-"""Calculations handed out per worker: enough that none waits for the driver, few enough that memory stays bounded."""
 
 
 def calculation_key(crystal: Crystal, identity: Mapping[str, Any]) -> str:
@@ -68,7 +65,8 @@ def compute(
 
     Args:
         campaign: whose ledger and budget are used.
-        requests: in the order in which the budget is to be spent.
+        requests: in the order in which the budget is to be spent; all that it pays for are in flight together, so
+            whoever has thousands gives them a chunk at a time.
         by: what computes.
         purpose: `reference`, `screening` or a level's name, for the cost rows.
         iteration: the iteration that pays.
@@ -81,31 +79,29 @@ def compute(
     settled = campaign.settled(keys.values(), shared=purpose == "reference")
     _adopt(campaign, settled.values(), purpose=purpose, iteration=iteration, charge=charge)
 
-    waiting = [key for key in dict.fromkeys(keys.values()) if key not in settled]
-    wanted, running, unaffordable = len(set(keys.values())), set[str](), set[str]()
+    wanted = len(crystals)
+    batches = [[key for key in batch if key not in settled] for batch in _batches(crystals, by=by)]
+    waiting = [batch for batch in batches if batch]
     campaign.observer.progress(label, done=len(settled), total=wanted)
-    limit = IN_FLIGHT_PER_WORKER * campaign.workers
-    while waiting or running:
-        handed: dict[str, Mapping[str, float]] = {}
-        while waiting and len(running) < limit:
-            key = waiting.pop(0)
-            declared = total([by.declared_cost(crystals[key]), charge])
-            if not campaign.can_afford(declared, beside=list(handed.values())):
-                unaffordable.add(key)
+    while waiting:
+        # What cannot be paid now is asked again when the rest has settled, which may cost less than was declared.
+        handed, waiting = _affordable(campaign, waiting, crystals, by=by, charge=charge)
+        declared = {key: cost for batch in handed for key, cost in batch.items()}
+        if not declared:
+            break
+        campaign.ledger.intend_many(
+            campaign.id, declared, token=campaign.token, purpose=purpose, iteration=iteration
+        )
+        for batch in handed:
+            _submit({key: crystals[key] for key in batch}, by)
+        running = set(declared)
+        while running:
+            results = by.collect()
+            if not results:
                 continue
-            handed[key] = declared
-            running.add(key)
-        if handed:
-            campaign.ledger.intend_many(
-                campaign.id, handed, token=campaign.token, purpose=purpose, iteration=iteration
-            )
-        for key in handed:
-            by.submit(crystals[key], request_id=key)
-        results = by.collect() if running else []
-        settlements = [
-            _settlement(result, crystals[result.request_id], by, charge=charge) for result in results
-        ]
-        if settlements:
+            settlements = [
+                _settlement(result, crystals[result.request_id], by, charge=charge) for result in results
+            ]
             settled |= campaign.ledger.settle_many(
                 campaign.id, settlements, token=campaign.token, purpose=purpose, iteration=iteration
             )
@@ -115,8 +111,47 @@ def compute(
         campaign.share(settled.values())
     return Outcome(
         settled={subject: settled[key] for subject, key in keys.items() if key in settled},
-        unaffordable=tuple(subject for subject, key in keys.items() if key in unaffordable),
+        unaffordable=tuple(subject for subject, key in keys.items() if key not in settled),
     )
+
+
+def _batches(crystals: Mapping[str, Crystal], *, by: Verifier) -> list[list[str]]:
+    """Keys in the groups that are computed together: cut from all of them, so that a resumed campaign cuts alike."""
+    keys = list(crystals)
+    if not isinstance(by, BatchVerifier):
+        return [[key] for key in keys]
+    return [[keys[i] for i in batch] for batch in by.batches(list(crystals.values()))]
+
+
+def _affordable(
+    campaign: Campaign,
+    waiting: Sequence[Sequence[str]],
+    crystals: Mapping[str, Crystal],
+    *,
+    by: Verifier,
+    charge: Mapping[str, float],
+) -> tuple[list[dict[str, Mapping[str, float]]], list[list[str]]]:
+    """What the remaining budget pays for, batch by batch with its declared costs, and what it does not."""
+    handed, unpaid = [], []
+    promised: Mapping[str, float] = {}
+    for batch in waiting:
+        paid: dict[str, Mapping[str, float]] = {}
+        for key in batch:
+            declared = total([by.declared_cost(crystals[key]), charge])
+            if campaign.can_afford(declared, beside=[promised]):
+                paid[key] = declared
+                promised = total([promised, declared])
+        handed.append(paid)
+        unpaid.append([key for key in batch if key not in paid])
+    return [batch for batch in handed if batch], [batch for batch in unpaid if batch]
+
+
+def _submit(batch: Mapping[str, Crystal], by: Verifier) -> None:
+    if isinstance(by, BatchVerifier):
+        by.submit_batch(list(batch.items()))
+        return
+    for key, crystal in batch.items():
+        by.submit(crystal, request_id=key)
 
 
 def _adopt(

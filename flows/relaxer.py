@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flows.verification.verifier import VerificationResult
 from loop.crystal import Crystal
@@ -13,11 +13,20 @@ from loop.spec import PotentialSpec, RelaxationSpec, as_json
 from surrogates.tasks import describe_potential, relax_task, relaxation_identity
 
 if TYPE_CHECKING:
-    from surrogates.workers import WorkerPool
+    from surrogates.workers import Completed, WorkerPool
+
+BATCHES: Final = 8
+"""Batches that a list of crystals is cut into at least, so that some cores do not wait for others."""
+FEWEST_ATOMS: Final = 64
+"""In a batch, where the list is long enough: what an evaluation costs besides its atoms is then spread thinly."""
+MOST_ATOMS: Final = 512
+"""In a batch: a crystal that converges is replaced by the next, and its results are lost with a killed worker."""
+MOST_SECONDS: Final = 30.0
+"""Declared CPU seconds of a batch at most, for potentials that are slow."""
 
 
 class Relaxer:
-    """Relaxes crystals with one potential on the worker pool. Implements `Verifier`."""
+    """Relaxes crystals with one potential on the worker pool, in batches. Implements `BatchVerifier`."""
 
     gives_energy = True
 
@@ -37,6 +46,8 @@ class Relaxer:
             "fidelity": self.fidelity,
             **relaxation_identity(self.description, relaxation),
         }
+        self._running: dict[str, list[tuple[str, Crystal]]] = {}
+        self._lost: dict[str, float] = {}
 
     def identity(self, crystal: Crystal) -> Mapping[str, Any]:  # noqa: ARG002 - the seam's signature
         """Potential, convergence criteria and code version."""
@@ -46,48 +57,97 @@ class Relaxer:
         """CPU seconds expected for a crystal of this size."""
         return {"cpu_seconds": self.description.seconds_per_atom * crystal.number_of_atoms}
 
+    def batches(self, crystals: Sequence[Crystal]) -> list[list[int]]:
+        """Runs of crystals in their order, of about as many atoms each."""
+        atoms = sum(crystal.number_of_atoms for crystal in crystals)
+        most = min(MOST_ATOMS, MOST_SECONDS / self.description.seconds_per_atom)
+        size = min(max(atoms / BATCHES, FEWEST_ATOMS), most)
+        cut: list[list[int]] = []
+        filled = size
+        for i, crystal in enumerate(crystals):
+            if filled + crystal.number_of_atoms > size:
+                cut.append([])
+                filled = 0
+            cut[-1].append(i)
+            filled += crystal.number_of_atoms
+        return cut
+
     def submit(self, crystal: Crystal, *, request_id: str) -> None:
-        """Hand the crystal to a worker."""
+        """Hand one crystal to a worker."""
+        self.submit_batch([(request_id, crystal)])
+
+    def submit_batch(self, requests: Sequence[tuple[str, Crystal]]) -> None:
+        """Hand crystals to a worker, to be relaxed together."""
+        batch_id = requests[0][0]
+        self._running[batch_id] = list(requests)
+        declared = sum(self.declared_cost(crystal)["cpu_seconds"] for _, crystal in requests)
         self._pool().submit(
-            request_id,
+            batch_id,
             relax_task,
             as_json(self._potential),
             as_json(self._relaxation),
-            crystal.to_dict(),
+            [crystal.to_dict() for _, crystal in requests],
             str(self._base),
-            timeout=self._relaxation.timeout,
+            timeout=self._relaxation.timeout + (declared if len(requests) > 1 else 0.0),
         )
 
     def collect(self) -> list[VerificationResult]:
-        """Relaxations that ended since the last call."""
-        results = []
+        """Relaxations that ended since the last call, whole batches of them.
+
+        A batch that took its worker down, or took too long, is tried again crystal by crystal, so that one cannot fail
+        the others; its results then come one by one.
+        """
+        results: list[VerificationResult] = []
         for completed in self._pool().completed(wait=0.2):
-            failure, value = completed.failure, completed.value
-            if failure is None and "failure" in value:
-                failure = Failure(**value["failure"])
-            cost = {"cpu_seconds": completed.cpu_seconds}
-            if failure is not None:
-                results.append(
-                    VerificationResult(
-                        request_id=completed.task_id,
-                        crystal=None,
-                        energy_per_atom=None,
-                        failure=failure,
-                        cost=cost,
-                    )
-                )
+            requests = self._running.pop(completed.task_id)
+            if completed.failure is not None and len(requests) > 1:
+                for request in requests:
+                    self._lost[request[0]] = completed.cpu_seconds / len(requests)
+                    self.submit_batch([request])
                 continue
-            relaxed = dict(value)
-            results.append(
-                VerificationResult(
-                    request_id=completed.task_id,
-                    crystal=Crystal.from_dict(relaxed.pop("crystal")),
-                    energy_per_atom=relaxed.pop("energy_per_atom"),
-                    properties=relaxed,
-                    cost=cost,
-                )
-            )
+            lost = self._lost.pop(completed.task_id, 0.0)
+            results += _results(requests, completed, lost=lost)
         return results
 
     def close(self) -> None:
         """Nothing of its own to end: the pool belongs to the campaign."""
+
+
+def _results(
+    requests: Sequence[tuple[str, Crystal]], completed: Completed, *, lost: float
+) -> list[VerificationResult]:
+    """What a worker said of a batch, the CPU seconds divided by the work that each crystal was.
+
+    Args:
+        requests: the batch.
+        completed: the worker's answer.
+        lost: CPU seconds that the only request of the batch cost before, in a batch that failed.
+    """
+    seconds = completed.cpu_seconds + lost
+    if completed.failure is not None:
+        ((request_id, _),) = requests
+        cost = {"cpu_seconds": seconds}
+        return [_failed(request_id, completed.failure, cost)]
+    results = []
+    for (request_id, _), outcome in zip(requests, completed.value, strict=True):
+        values = dict(outcome)
+        cost = {"cpu_seconds": seconds * values.pop("share")}
+        if "failure" in values:
+            results.append(_failed(request_id, Failure(**values["failure"]), cost))
+            continue
+        results.append(
+            VerificationResult(
+                request_id=request_id,
+                crystal=Crystal.from_dict(values.pop("crystal")),
+                energy_per_atom=values.pop("energy_per_atom"),
+                properties=values,
+                cost=cost,
+            )
+        )
+    return results
+
+
+def _failed(request_id: str, failure: Failure, cost: Mapping[str, float]) -> VerificationResult:
+    return VerificationResult(
+        request_id=request_id, crystal=None, energy_per_atom=None, failure=failure, cost=cost
+    )

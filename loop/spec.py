@@ -274,7 +274,7 @@ class Execution(Model):
 
     workers: PositiveInt | None = None
     """Worker processes, one torch thread each; the machine's cores by default."""
-    chunk: PositiveInt = 32
+    chunk: PositiveInt = 128
     """Candidates per task shown in Prefect."""
     cache: str | None = "~/.cache/motherlode"
     """Folder in which relaxed reference phases are kept for every campaign on this machine, so that they are paid for

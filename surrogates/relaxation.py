@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,18 +83,20 @@ def relax(
     settings: RelaxationSpec,
     *,
     atoms_in_flight: int = ATOMS_IN_FLIGHT,
+    evaluated: Callable[[int], None] | None = None,
 ) -> list[Relaxation | Failure]:
     """Relax crystals to the nearest local minimum.
 
     Each crystal converges by itself, on its largest force and its largest stress component. What one
-    crystal becomes does not depend on the others beyond the floating-point noise of a batched evaluation; a
-    crystal relaxed alone is reproducible bit for bit.
+    crystal becomes does not depend on the others beyond the floating-point noise of a batched evaluation;
+    the same list is reproducible bit for bit.
 
     Args:
         crystals: any number, in standardised form.
         potential: evaluates them.
         settings: when a relaxation ends; `timeout` is for whoever runs this in a worker process.
         atoms_in_flight: atoms evaluated together; at least one crystal is.
+        evaluated: told the index of a crystal each time that it was evaluated.
 
     Returns:
         One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`,
@@ -118,6 +120,8 @@ def relax(
         evaluation, batch = _evaluate(flying, potential)
         still: list[_Job] = []
         for i, job in enumerate(flying):
+            if evaluated:
+                evaluated(job.index)
             outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
             if outcome is None:
                 still.append(job)

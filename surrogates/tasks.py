@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -36,31 +36,51 @@ class _Described(Protocol):
 
 
 def relax_task(
-    potential: Mapping[str, Any], relaxation: Mapping[str, Any], crystal: Mapping[str, Any], base: str
-) -> dict[str, Any]:
-    """Relax one crystal, alone, so that the result is reproducible bit for bit.
+    potential: Mapping[str, Any],
+    relaxation: Mapping[str, Any],
+    crystals: Sequence[Mapping[str, Any]],
+    base: str,
+) -> list[dict[str, Any]]:
+    """Relax crystals together. The same list gives the same results bit for bit.
 
     Args:
         potential: a `PotentialSpec` as JSON values.
         relaxation: a `RelaxationSpec` as JSON values.
-        crystal: a `Crystal` as JSON values.
+        crystals: `Crystal`s as JSON values.
         base: folder that relative paths in the potential's specification start from.
 
     Returns:
-        The fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`.
+        For each crystal the fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`, and
+        `share`: its part of the work, by atoms evaluated; the parts add up to one.
 
     Raises:
         PotentialError: the potential cannot be used at all, for this crystal or any other.
     """
     loaded = _loaded(json.dumps(potential, sort_keys=True), base)
     settings = RelaxationSpec.model_validate(relaxation)
-    (outcome,) = relax([Crystal.from_dict(crystal)], loaded, settings)
-    return outcome.to_dict() if isinstance(outcome, Relaxation) else {"failure": asdict(outcome)}
+    given = [Crystal.from_dict(crystal) for crystal in crystals]
+    work = [0] * len(given)
+
+    def count(index: int) -> None:
+        work[index] += given[index].number_of_atoms
+
+    outcomes = relax(given, loaded, settings, evaluated=count)
+    # A crystal that was refused before its first evaluation still costs something.
+    atoms = [max(own, 1) for own in work]
+    return [
+        {
+            **(outcome.to_dict() if isinstance(outcome, Relaxation) else {"failure": asdict(outcome)}),
+            "share": own / sum(atoms),
+        }
+        for outcome, own in zip(outcomes, atoms, strict=True)
+    ]
 
 
 def outcome_from_dict(values: Mapping[str, Any]) -> Relaxation | Failure:
-    """Read what `relax_task` returned."""
-    return Failure(**values["failure"]) if "failure" in values else Relaxation.from_dict(values)
+    """Read one of what `relax_task` returned."""
+    if "failure" in values:
+        return Failure(**values["failure"])
+    return Relaxation.from_dict({name: value for name, value in values.items() if name != "share"})
 
 
 def relaxation_identity(potential: _Described, relaxation: RelaxationSpec) -> dict[str, Any]:

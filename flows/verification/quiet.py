@@ -13,7 +13,7 @@ _KNOWN: Final = (
     "cd is deprecated",  # jobflow's own use of monty
     r"phonopy\.units\.\* is deprecated",  # atomate2's own use of phonopy
     "primitive_matrix defaulted to 'auto'",  # atomate2's own use of phonopy; 'auto' is what is wanted
-    r"Mesh \[.*\] is incompatible with the primitive-cell point group",  # phonopy: the mesh gets more points than it needs, none fewer
+    r"Mesh \[.*\] is incompatible with the primitive-cell point group",  # phonopy: more points, none fewer
     "logm result may be inaccurate",  # ASE's cell filter, of errors near 1e-13
 )
 

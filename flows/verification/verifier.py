@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -56,4 +56,22 @@ class Verifier(Protocol):
 
     def close(self) -> None:
         """End local workers. Results already written stay collectable by `submit` of the same id."""
+        ...
+
+
+@runtime_checkable
+class BatchVerifier(Verifier, Protocol):
+    """A verifier that computes several crystals faster together than one by one.
+
+    What a crystal becomes may depend, by rounding, on its companions. So that a campaign that was killed ends as one
+    that was not, batches are cut from the whole list of requests, whatever of it is settled already, and the results
+    of a batch are collected together, never in parts.
+    """
+
+    def batches(self, crystals: Sequence[Crystal]) -> list[list[int]]:
+        """Indices that belong together, each in one batch, in order; a function of `crystals` alone."""
+        ...
+
+    def submit_batch(self, requests: Sequence[tuple[str, Crystal]]) -> None:
+        """Start a batch of request ids and crystals. Returns at once."""
         ...

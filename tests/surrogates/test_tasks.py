@@ -22,7 +22,13 @@ OVERLAPPING = Crystal.from_atoms(bulk("Cu", "sc", a=1.2))
 
 
 def ask(crystal, potential=LENNARD_JONES):
-    return relax_task(as_json(potential), as_json(SETTINGS), crystal.to_dict(), str(Path.cwd()))
+    (values,) = ask_together([crystal], potential)
+    return values
+
+
+def ask_together(crystals, potential=LENNARD_JONES):
+    given = [crystal.to_dict() for crystal in crystals]
+    return relax_task(as_json(potential), as_json(SETTINGS), given, str(Path.cwd()))
 
 
 def test_the_task_is_the_relaxation_in_json():
@@ -39,6 +45,16 @@ def test_a_failure_travels_as_one():
     assert (outcome.stage, outcome.reason) == ("relaxation", "overlap")
 
 
+def test_work_is_shared_out_by_atoms_and_evaluations():
+    easy, hard = (Crystal.from_atoms(bulk("AlNi", "cesiumchloride", a=a)) for a in (2.8, 3.4))
+    answers = ask_together([easy, OVERLAPPING, hard])
+    assert sum(answer["share"] for answer in answers) == pytest.approx(1)
+    assert outcome_from_dict(answers[1]).reason == "overlap"
+    assert answers[1]["share"] < 0.1 < answers[0]["share"]
+    steps = [outcome_from_dict(answers[i]).steps for i in (0, 2)]
+    assert answers[0]["share"] / answers[2]["share"] == pytest.approx(steps[0] / steps[1])
+
+
 def test_a_potential_that_cannot_be_used_is_raised():
     with pytest.raises(PotentialError, match="7net-nothing"):
         ask(COMPOUND, PotentialSpec(name="sevennet", model="7net-nothing"))
@@ -50,14 +66,14 @@ def test_workers_give_bit_for_bit_what_this_process_gives():
     }
     with WorkerPool(2) as pool:
         for task_id, crystal in crystals.items():
-            arguments = (as_json(LENNARD_JONES), as_json(SETTINGS), crystal.to_dict(), str(Path.cwd()))
+            arguments = (as_json(LENNARD_JONES), as_json(SETTINGS), [crystal.to_dict()], str(Path.cwd()))
             pool.submit(task_id, relax_task, *arguments, timeout=120)
         found = {}
         while len(found) < len(crystals):
             found |= {completed.task_id: completed for completed in pool.completed(wait=60)}
     for task_id, crystal in crystals.items():
         assert found[task_id].failure is None
-        assert found[task_id].value == ask(crystal)
+        assert found[task_id].value == [ask(crystal)]
         assert found[task_id].cpu_seconds > 0
 
 
@@ -69,7 +85,7 @@ def test_missing_weights_reach_the_driver_as_the_users_to_mend(tmp_path):
             relax_task,
             as_json(missing),
             as_json(SETTINGS),
-            COMPOUND.to_dict(),
+            [COMPOUND.to_dict()],
             str(tmp_path),
             timeout=120,
         )

@@ -65,3 +65,12 @@ class WithoutPlatinum(EMT):
         super().calculate(*arguments, **options)
         if set(self.atoms.symbols) == {"Pt"}:
             raise RuntimeError("convergence NOT achieved for platinum")
+
+
+class DyingOfGold(EMT):
+    """Takes its process down where there is gold."""
+
+    def calculate(self, *arguments, **options) -> None:
+        super().calculate(*arguments, **options)
+        if "Au" in self.atoms.symbols:
+            os.kill(os.getpid(), signal.SIGKILL)
