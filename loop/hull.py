@@ -108,6 +108,11 @@ class Hull:
             _potentials=potentials,
         )
 
+    @property
+    def number_of_facets(self) -> int:
+        """Lower facets; what a query could cost."""
+        return len(self._facets)
+
     def fractions_of(self, composition: CompositionLike) -> Floats:
         """Atomic fractions in the order of `elements`, `n_elements`.
 

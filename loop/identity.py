@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
+from loop.cells import Cell, matched_cell
 from loop.crystal import Crystal
 from loop.distances import distances_within
 from loop.errors import CrystalError
-from loop.matching import Cell, may_match
+from loop.matching import foretell
 
 Floats = NDArray[np.float64]
 Formula = tuple[tuple[int, int], ...]
@@ -59,14 +60,17 @@ def same(first: Crystal, second: Crystal) -> bool:
 
 
 def _matches(first: Cell, second: Cell) -> bool:
-    """The matcher's answer about two reduced cells; it is asked only where it could say yes."""
-    return may_match(
+    """The matcher's answer about two reduced cells; it is asked only where that is in doubt."""
+    foretold = foretell(
         first,
         second,
         length_tolerance=LENGTH_TOLERANCE,
         site_tolerance=SITE_TOLERANCE,
         angle_tolerance=ANGLE_TOLERANCE,
-    ) and bool(_matcher().fit(first.to_structure(), second.to_structure(), skip_structure_reduction=True))
+    )
+    if foretold is not None:
+        return foretold
+    return bool(_matcher().fit(first.to_structure(), second.to_structure(), skip_structure_reduction=True))
 
 
 def _formula(crystal: Crystal) -> Formula:
@@ -79,8 +83,7 @@ def _formula(crystal: Crystal) -> Formula:
 @lru_cache(maxsize=1024)
 def _reduced(crystal: Crystal) -> Cell:
     """The cell that the matcher would reduce the crystal to for every pair it compares."""
-    structure = crystal.to_structure().get_reduced_structure(reduction_algo="niggli")
-    return Cell.of(structure.get_primitive_structure())
+    return matched_cell(crystal.to_structure())
 
 
 def shells(structure: Structure) -> Floats:

@@ -1,94 +1,45 @@
-"""A necessary condition for pymatgen's StructureMatcher to find two cells equal, many times faster than asking it.
+"""What pymatgen's StructureMatcher will say of two cells, many times faster than asking it, where that is certain.
 
 The matcher maps one lattice onto the other in every way that its tolerances on lengths and angles allow, lays one
-atom of the rarest element onto each of its kind, and asks whether every atom has one of its element nearby; only
-where that holds it measures displacements (its `_strict_match`). Here the same is asked of all mappings and
-translations at once, with tolerances a hair wider, so whatever fails here would fail there.
+atom of the rarest element onto each of its kind, and asks whether every atom has one of its element inside a box
+around it. Where that holds it pairs the atoms so that the squared distances add up to the least, takes the common
+displacement out, and calls the cells equal if no atom is further away than the site tolerance.
+
+Here the same is asked of all mappings and translations at once. Whatever misses the boxes, a hair wider, fails
+there too. Where every atom's nearest is another one, and nearer by a margin than the second, the pairing is the
+only best one, and what it gives counts there too. In any other case the answer is None: ask the matcher.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final, Self
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from pymatgen.core.lattice import Lattice
-from pymatgen.core.structure import Structure
+
+from loop.cells import Cell, angles_of
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _MARGIN: Final = 1e-6
 """By which every tolerance is widened, relative to it: above rounding, below any effect on the time."""
+_NEIGHBOURING_CELLS: Final[Floats] = np.array(list(itertools.product((-1, 0, 1), repeat=3)), dtype=np.float64)
+_CORNERS: Final[Floats] = np.array(list(itertools.product((-1, 1), repeat=3)), dtype=np.float64)
+_FINEST: Final = 0.1
+"""Spacing, in site tolerances, of displacements among which one that might fit is left to the matcher."""
 _LARGEST_BLOCK: Final = 2_000_000
 """Numbers held in memory at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """A reduced cell as arrays."""
-
-    lattice: Floats
-    """`3 x 3`, rows are lattice vectors, Å."""
-    coordinates: Floats
-    """`n_atoms x 3`, fractional."""
-    atomic_numbers: Indices
-    """`n_atoms`."""
-
-    @classmethod
-    def of(cls, structure: Structure) -> Self:
-        """The arrays of an ordered structure, atoms in its order."""
-        return cls(
-            lattice=np.array(structure.lattice.matrix),
-            coordinates=np.array(structure.frac_coords),
-            atomic_numbers=np.array(structure.atomic_numbers),
-        )
-
-    def to_structure(self) -> Structure:
-        """The same numbers as a pymatgen structure."""
-        symbols = [chemical_symbols[z] for z in self.atomic_numbers]
-        return Structure(Lattice(self.lattice), symbols, self.coordinates)
-
-    @cached_property
-    def volume(self) -> float:
-        """Å3."""
-        return float(abs(np.linalg.det(self.lattice)))
-
-    @cached_property
-    def lengths(self) -> Floats:
-        """`3`, Å."""
-        lengths: Floats = np.linalg.norm(self.lattice, axis=1)
-        return lengths
-
-    @cached_property
-    def angles(self) -> Floats:
-        """`3`, alpha, beta, gamma, degrees."""
-        angles: Floats = _angles(self.lattice[None])[0]
-        return angles
-
-    @cached_property
-    def heights(self) -> Floats:
-        """`3`, distances between lattice planes, Å."""
-        heights: Floats = 1 / np.linalg.norm(np.linalg.inv(self.lattice), axis=0)
-        return heights
-
-    @cached_property
-    def kinds(self) -> tuple[Indices, ...]:
-        """Atoms of each element, those of the rarest element first; of equals the one that comes first."""
-        groups: dict[int, list[int]] = {}
-        for atom, number in enumerate(self.atomic_numbers.tolist()):
-            groups.setdefault(number, []).append(atom)
-        return tuple(np.array(atoms) for atoms in sorted(groups.values(), key=len))
-
-
-def may_match(
+def foretell(
     first: Cell, second: Cell, *, length_tolerance: float, site_tolerance: float, angle_tolerance: float
-) -> bool:
-    """Whether the matcher's comparison of two reduced cells, scaled to one volume, can succeed.
+) -> bool | None:
+    """Whether the matcher finds two reduced cells equal, scaled to one volume; None where only it can tell.
 
     Args:
         first: the cell that is mapped.
@@ -100,44 +51,209 @@ def may_match(
     if len(first.coordinates) != len(second.coordinates):
         return False
     by_element = {int(first.atomic_numbers[atoms[0]]): atoms for atoms in first.kinds}
-    # In the order of the second cell's rarest element, since its atoms fix the translations.
-    pairs = [(by_element.get(int(second.atomic_numbers[atoms[0]])), atoms) for atoms in second.kinds]
-    if any(own is None or len(own) != len(atoms) for own, atoms in pairs):
-        return False
-    scale = (second.volume / first.volume) ** (1 / 3)
+    pairs = []
+    # The second cell's rarest element first, since its atoms fix the translations.
+    for atoms in second.kinds:
+        own = by_element.get(int(second.atomic_numbers[atoms[0]]))
+        if own is None or len(own) != len(atoms):
+            return False
+        pairs.append((own, atoms))
     steps, lattices = _mappings(
-        first, second, scale=scale, length_tolerance=length_tolerance, angle_tolerance=angle_tolerance
+        first, second, length_tolerance=length_tolerance, angle_tolerance=angle_tolerance
     )
     if not len(steps):
         return False
-    boxes = site_tolerance * (1 + _MARGIN) * _boxes(lattices, second, atoms=len(first.coordinates))
-    mapped = first.coordinates @ np.linalg.inv(steps)
-    anchors = pairs[0][0]
-    assert anchors is not None
-    # Every mapping with every translation that lays an anchor onto the first atom of the rarest element.
-    mapping, anchor = (x.ravel() for x in np.indices((len(steps), len(anchors))))
-    shifts = mapped[mapping, anchors[anchor]] - second.coordinates[pairs[0][1][0]]
-    for own, atoms in pairs:
-        assert own is not None
-        near = np.empty(len(mapping), dtype=bool)
-        block = max(1, _LARGEST_BLOCK // (3 * len(own) ** 2))
-        for start in range(0, len(mapping), block):
-            chunk = slice(start, start + block)
-            moved = second.coordinates[atoms] + shifts[chunk, None]
-            difference = mapped[mapping[chunk]][:, own][:, None, :] - moved[:, :, None]
-            difference -= np.rint(difference)
-            inside = (np.abs(difference) <= boxes[mapping[chunk]][:, None, None]).all(axis=-1)
-            near[chunk] = inside.any(axis=-1).all(axis=-1)
-        mapping, shifts = mapping[near], shifts[near]
-        if not len(mapping):
-            return False
-    return True
+    overlay = _Overlay.of(first, second, pairs, steps=steps, lattices=lattices, site_tolerance=site_tolerance)
+    doubtful: set[int] = set()
+    possible: list[_Laid] = []
+    for part in overlay.within_boxes().parts(8 * len(overlay.images) * len(first.coordinates) ** 2):
+        moves, clear, near = overlay.nearest(part)
+        moves -= moves.mean(axis=1, keepdims=True)
+        furthest = np.linalg.norm(moves, axis=-1).max(axis=-1) / overlay.sites[part.mapping]
+        if (clear & (furthest < 1 - _MARGIN)).any():
+            return True
+        doubtful.update(part.mapping[~clear | (furthest <= 1 + _MARGIN)].tolist())
+        possible += [part.part(slice(way, way + 1)) for way in np.flatnonzero(near).tolist()]
+    # An atom of the rarest element goes onto one of its kind, so some translation of the mapping would have to fit.
+    for way in possible:
+        if way.mapping[0] in doubtful and overlay.may_fit(way):
+            return None
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """Ways to lay the second cell onto the first."""
+
+    mapping: Indices
+    """`n`, number of the lattice mapping."""
+    shifts: Floats
+    """`n x 3`, of the second cell's atoms, fractional."""
+
+    def part(self, chosen: slice | NDArray[np.bool_]) -> _Laid:
+        return _Laid(self.mapping[chosen], self.shifts[chosen])
+
+    def parts(self, each: int) -> Iterator[_Laid]:
+        """In pieces that fit a block, where every way takes so many numbers."""
+        block = max(1, _LARGEST_BLOCK // each)
+        return (self.part(slice(start, start + block)) for start in range(0, len(self.mapping), block))
+
+
+@dataclass(frozen=True, eq=False)
+class _Overlay:
+    """Two cells with all mappings between their lattices."""
+
+    pairs: Sequence[tuple[Indices, Indices]]
+    """Atoms of the first and of the second cell by element, rarest first."""
+    mapped: Floats
+    """`n_mappings x n_atoms x 3`, fractional coordinates of the first cell's atoms in each mapping."""
+    onto: Floats
+    """`n_atoms x 3`, those of the second cell's."""
+    means: Floats
+    """`n_mappings x 3 x 3`, the lattices on which displacements are measured, Å."""
+    sites: Floats
+    """`n_mappings`, the site tolerance, Å."""
+
+    @classmethod
+    def of(
+        cls,
+        first: Cell,
+        second: Cell,
+        pairs: Sequence[tuple[Indices, Indices]],
+        *,
+        steps: Floats,
+        lattices: Floats,
+        site_tolerance: float,
+    ) -> Self:
+        means = _mean_lattices(lattices, second)
+        volumes = np.abs(np.linalg.det(means)) / len(first.coordinates)
+        return cls(
+            pairs=pairs,
+            mapped=first.coordinates @ np.linalg.inv(steps),
+            onto=second.coordinates,
+            means=means,
+            sites=site_tolerance * volumes ** (1 / 3),
+        )
+
+    @cached_property
+    def boxes(self) -> Floats:
+        """`n_mappings x 3`, how far the matcher looks for an atom, fractional: twice the tolerance."""
+        boxes: Floats = 2 * self.sites[:, None] * np.linalg.norm(np.linalg.inv(self.means), axis=1)
+        return boxes
+
+    @cached_property
+    def images(self) -> Floats:
+        """Cells that may hold an image within reach: beside the nearest one only across a thin cell."""
+        thick = (self.boxes < 0.5 - _MARGIN).all(axis=0)
+        images: Floats = _NEIGHBOURING_CELLS[(_NEIGHBOURING_CELLS[:, thick] == 0).all(axis=1)]
+        return images
+
+    def within_boxes(self) -> _Laid:
+        """The ways in which every atom has one of its element in its box."""
+        own, atoms = self.pairs[0]
+        mapping, anchor = (x.ravel() for x in np.indices((len(self.mapped), len(own))))
+        laid = _Laid(mapping, self.mapped[mapping, own[anchor]] - self.onto[atoms[0]])
+        for element, (own, _) in enumerate(self.pairs):
+            near = [
+                (
+                    np.abs(self._differences(part, element))
+                    <= self.boxes[part.mapping][:, None, None] * (1 + _MARGIN)
+                )
+                .all(axis=-1)
+                .any(axis=-1)
+                .all(axis=-1)
+                for part in laid.parts(3 * len(own) ** 2)
+            ]
+            laid = laid.part(np.concatenate([np.empty(0, dtype=bool), *near]))
+        return laid
+
+    def nearest(self, laid: _Laid) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Each atom's nearest.
+
+        Returns:
+            Vectors to them (`n x n_atoms x 3`, Å), where they pair the atoms beyond doubt, and where every atom of
+            both cells has one within twice the site tolerance (both `n`).
+        """
+        reach = 2 * self.sites[laid.mapping]
+        found, clear, near = (
+            [],
+            np.ones(len(laid.mapping), dtype=bool),
+            np.ones(len(laid.mapping), dtype=bool),
+        )
+        for element, (own, _) in enumerate(self.pairs):
+            vectors = self._vectors(laid, element)
+            number, atoms = vectors.shape[:2]
+            squares = (vectors**2).sum(axis=-1).reshape(number, atoms, -1)
+            order = squares.argmin(axis=-1)
+            best = np.take_along_axis(squares, order[..., None], axis=-1)
+            found.append(
+                np.take_along_axis(vectors.reshape(number, atoms, -1, 3), order[..., None, None], axis=2)[
+                    :, :, 0
+                ]
+            )
+            alone = (squares <= best + _MARGIN * reach[:, None, None] ** 2).sum(axis=-1) == 1
+            inside = best[..., 0] < (reach[:, None] * (1 - _MARGIN)) ** 2
+            furthest = (reach * (1 + _MARGIN)) ** 2
+            taken = squares.reshape(number, atoms, len(own), -1).min(axis=(1, 3))
+            near &= (best[..., 0].max(axis=-1) < furthest) & (taken.max(axis=-1) < furthest)
+            partners = np.sort(order // len(self.images), axis=-1)
+            clear &= (partners == np.arange(len(own))).all(axis=-1) & (alone & inside).all(axis=-1)
+        return np.concatenate(found, axis=1), clear, near
+
+    def may_fit(self, laid: _Laid) -> bool:
+        """Whether some displacement below the tolerance brings every atom of both cells within it of another.
+
+        How far the worst atom is from its nearest changes by no more than the displacement does, so a grid of
+        displacements, made finer where it needs to be, shows that there is none.
+        """
+        site = float(self.sites[laid.mapping[0]])
+        options = []
+        for element, (own, atoms) in enumerate(self.pairs):
+            vectors = self._vectors(laid, element)[0] / site
+            options += _within_reach(vectors.reshape(len(atoms), -1, 3))
+            options += _within_reach(vectors.transpose(1, 0, 2, 3).reshape(len(own), -1, 3))
+        # Whatever has one atom to go to says most for its price.
+        options.sort(key=len)
+        step, centres = 1.0, _NEIGHBOURING_CELLS
+        while step > _FINEST:
+            reach = step * np.sqrt(3) / 2 + _MARGIN
+            centres = centres[np.linalg.norm(centres, axis=1) < 1 + reach]
+            for choice in options:
+                squares = ((choice - centres[:, None]) ** 2).sum(axis=-1).min(axis=-1)
+                centres = centres[squares < (1 + reach) ** 2]
+                if not len(centres):
+                    return False
+            centres = (centres[:, None] + step / 4 * _CORNERS).reshape(-1, 3)
+            step /= 2
+        return True
+
+    def _differences(self, laid: _Laid, element: int) -> Floats:
+        """From the second cell's atoms of an element to the first's, `n x n x n_own x 3`, fractional, wrapped."""
+        own, atoms = self.pairs[element]
+        moved = self.onto[atoms] + laid.shifts[:, None]
+        difference: Floats = self.mapped[:, own][laid.mapping][:, None] - moved[:, :, None]
+        difference -= np.rint(difference)
+        return difference
+
+    def _vectors(self, laid: _Laid, element: int) -> Floats:
+        """The same in Å to every image that matters, `n x n x n_own x n_images x 3`."""
+        lattices = self.means[laid.mapping]
+        inside = self._differences(laid, element) @ lattices[:, None]
+        vectors: Floats = inside[:, :, :, None] + (self.images @ lattices)[:, None, None]
+        return vectors
+
+
+def _within_reach(vectors: Floats) -> list[Floats]:
+    """Of each atom the vectors no longer than twice the site tolerance, which is their unit."""
+    inside = (vectors**2).sum(axis=-1) < 4 * (1 + 10 * _MARGIN)
+    return [options[chosen] for options, chosen in zip(vectors, inside, strict=True)]
 
 
 def _mappings(
-    first: Cell, second: Cell, *, scale: float, length_tolerance: float, angle_tolerance: float
+    first: Cell, second: Cell, *, length_tolerance: float, angle_tolerance: float
 ) -> tuple[Floats, Floats]:
     """Bases of the first lattice like the second's: integer steps (`n x 3 x 3`) and lattices at the second's volume."""
+    scale = (second.volume / first.volume) ** (1 / 3)
     widest = 1 + length_tolerance * (1 + _MARGIN)
     reach = np.ceil(second.lengths.max() * widest / (scale * first.heights)).astype(int)
     integers = _integers(*(int(x) for x in reach))
@@ -168,26 +284,12 @@ def _integers(a: int, b: int, c: int) -> Floats:
     return np.array([n for n in itertools.product(*ranges) if any(n)], dtype=np.float64)
 
 
-def _angles(lattices: Floats) -> Floats:
-    """Alpha, beta, gamma of lattices, `n x 3`, degrees."""
-    units = lattices / np.linalg.norm(lattices, axis=-1, keepdims=True)
-    pairs = ((1, 2), (0, 2), (0, 1))
-    cosines = np.stack([(units[:, i] * units[:, j]).sum(axis=-1) for i, j in pairs], axis=-1)
-    angles: Floats = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
-    return angles
-
-
-def _boxes(lattices: Floats, second: Cell, *, atoms: int) -> Floats:
-    """Fractional displacements per unit of site tolerance that the matcher allows, `n x 3`.
-
-    On the lattice with the mean lengths and angles of both a displacement of one (volume per atom)^(1/3) is this
-    many planes' distances, and the matcher allows twice that.
-    """
+def _mean_lattices(lattices: Floats, second: Cell) -> Floats:
+    """Lattices with the mean lengths and angles of each lattice and the second cell's, `n x 3 x 3`, Å."""
     lengths = (np.linalg.norm(lattices, axis=-1) + second.lengths) / 2
-    cosines = np.cos(np.deg2rad((_angles(lattices) + second.angles) / 2))
-    # Of a cell with unit edges: the Gram determinant is the squared volume, a face's area the sine of its angle.
-    unit_volume = np.sqrt(1 + 2 * cosines.prod(axis=-1) - (cosines**2).sum(axis=-1))
-    heights = lengths * unit_volume[:, None] / np.sqrt(1 - cosines**2)
-    volume = lengths.prod(axis=-1) * unit_volume
-    boxes: Floats = 2 * (volume / atoms)[:, None] ** (1 / 3) / heights
-    return boxes
+    cosines = np.cos(np.deg2rad((angles_of(lattices) + second.angles) / 2))
+    gram = np.ones((len(lattices), 3, 3))
+    for place, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
+        gram[:, i, j] = gram[:, j, i] = cosines[:, place]
+    means: Floats = np.linalg.cholesky(gram) * lengths[..., None]
+    return means
