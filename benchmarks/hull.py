@@ -125,10 +125,7 @@ def compare(
     entries = entries_of(phases)
     hull, build = timed(lambda: Hull.build(phases, chemical_system=system))
     diagram, their_build = timed(lambda: PhaseDiagram(entries))
-    if candidates is None:
-        asked = list(phases)[:queries]
-    else:
-        asked = [p for p in candidates.phases()[len(candidates.elements) :]][:queries]
+    asked = (phases if candidates is None else candidates.phases()[len(candidates.elements) :])[:queries]
     asked_entries = entries_of(asked)
     fractions = np.array([hull.fractions_of(p.composition) for p in asked])
     energies = np.array([p.energy_per_atom for p in asked])
@@ -196,7 +193,7 @@ def growth_of_queries(sizes: Sequence[int], references: Sequence[int], *, seed: 
             anywhere = rng.dirichlet(np.ones(3), size)
             fractions = whole.fractions
             seconds = [
-                timed(lambda f=f, e=whole.energies: hull.energies_above_hull(f, e, fidelity=FIDELITY))[1]
+                timed(lambda h=hull, f=f, e=whole.energies: h.energies_above_hull(f, e, fidelity=FIDELITY))[1]
                 for f in (fractions, anywhere)
             ]
             rows.append(

@@ -22,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ LARGEST = 12
 """Atoms per primitive cell of the decorated prototypes."""
 
 
-def decorated(formula: str, elements: Sequence[str]) -> list[Crystal]:
+@cache
+def decorated(formula: str, elements: tuple[str, ...]) -> list[Crystal]:
     """AFLOW prototypes in every decoration with the elements that gives the formula."""
     crystals = []
     for entry in AFLOW_PROTOTYPE_LIBRARY:

@@ -36,6 +36,8 @@ def highest_planes(points: Floats, planes: Floats) -> tuple[Indices, Floats]:
     Returns:
         Index of the plane and its height, each `n_points`.
     """
+    if not _worth_splitting(len(points), len(planes)):
+        return _compare_all(points, planes)
     highest, heights = np.empty(len(points), dtype=np.int64), np.empty(len(points))
     # Rounding of sums, and of fractions that add up to almost 1: a bound may be off by so much.
     slack = 1e-12 + (1e-12 + 2 * np.abs(points.sum(axis=1) - 1).max(initial=0)) * np.abs(planes).max(
@@ -57,7 +59,8 @@ def highest_planes(points: Floats, planes: Floats) -> tuple[Indices, Floats]:
                 halves = (np.flatnonzero(left), np.flatnonzero(~left))
                 stack += [(rows[half], inside[:, half], columns) for half in halves]
                 continue
-        highest[rows], heights[rows] = _compare_all(inside.T, planes[columns], columns)
+        best, heights[rows] = _compare_all(inside.T, planes[columns])
+        highest[rows] = columns[best]
     return highest, heights
 
 
@@ -77,8 +80,8 @@ def _may_be_highest(
     return kept
 
 
-def _compare_all(points: Floats, planes: Floats, names: Indices) -> tuple[Indices, Floats]:
-    """As `highest_planes` by a matrix product in blocks; `names` are the planes' indices."""
+def _compare_all(points: Floats, planes: Floats) -> tuple[Indices, Floats]:
+    """As `highest_planes` by a matrix product in blocks."""
     highest, heights = np.empty(len(points), dtype=np.int64), np.empty(len(points))
     transposed = np.ascontiguousarray(planes.T)
     block = max(1, _LARGEST_BLOCK // len(planes))
@@ -86,6 +89,6 @@ def _compare_all(points: Floats, planes: Floats, names: Indices) -> tuple[Indice
         chunk = slice(start, start + block)
         product = points[chunk] @ transposed
         best = product.argmax(axis=1)
-        highest[chunk] = names[best]
+        highest[chunk] = best
         heights[chunk] = product[np.arange(len(best)), best]
     return highest, heights

@@ -34,6 +34,10 @@ Floats = NDArray[np.float64]
 
 ON_HULL: Final = 1e-8
 """Energy above hull up to which a phase counts as lying on it, eV/atom: rounding, no physics."""
+_SUM: Final = 1e-5
+"""By which atomic fractions may miss a sum of 1."""
+_FEW: Final = 200
+"""Compositions among which looking for equal ones does not pay."""
 _SMALLEST_SHARE: Final = 1e-7
 """Fraction by atoms below which a phase is no part of a decomposition."""
 
@@ -200,7 +204,7 @@ class Hull:
         fractions = np.asarray(fractions, dtype=np.float64)
         if fractions.ndim != 2 or fractions.shape[1] != len(self.elements):
             raise HullError(f"fractions have shape {fractions.shape}; give n x {len(self.elements)}")
-        if (fractions < 0).any() or not np.allclose(fractions.sum(axis=1), 1, atol=1e-6):
+        if (fractions < 0).any() or not (np.abs(fractions.sum(axis=1) - 1) <= _SUM).all():
             raise HullError("atomic fractions must not be negative and must add up to 1")
         distinct, places = _distinct_rows(fractions)
         elemental: Floats = fractions @ self.elemental_energies
@@ -244,11 +248,11 @@ def _distinct_rows(rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
     Candidates of a system share few compositions, and equal ones agree in every bit, so rows are told apart by a
     64-bit hash of their bits and then compared.
     """
-    bits = np.ascontiguousarray(rows).view(np.uint64)
-    factors = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)
-    _, first, places = np.unique((bits * factors).sum(axis=1), return_index=True, return_inverse=True)
+    if len(rows) <= _FEW:
+        return rows, np.arange(len(rows))
+    factors = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * np.uint64(2)
+    bits = np.ascontiguousarray(rows).view(np.uint64) * (factors + np.uint64(1))
+    _, first, places = np.unique(bits.sum(axis=1), return_index=True, return_inverse=True)
     distinct = rows[first]
     if (distinct[places] != rows).any():
         return rows, np.arange(len(rows))
