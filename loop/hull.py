@@ -38,6 +38,8 @@ _SUM: Final = 1e-5
 """By which atomic fractions may miss a sum of 1."""
 _FEW: Final = 200
 """Compositions among which looking for equal ones does not pay."""
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: what it multiplies is scattered (Knuth, The Art of Computer Programming 6.4)."""
 _SMALLEST_SHARE: Final = 1e-7
 """Fraction by atoms below which a phase is no part of a decomposition."""
 
@@ -250,9 +252,12 @@ def _distinct_rows(rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """
     if len(rows) <= _FEW:
         return rows, np.arange(len(rows))
-    factors = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) * np.uint64(2)
-    bits = np.ascontiguousarray(rows).view(np.uint64) * (factors + np.uint64(1))
-    _, first, places = np.unique(bits.sum(axis=1), return_index=True, return_inverse=True)
+    code = np.zeros(len(rows), dtype=np.uint64)
+    for column in np.ascontiguousarray(rows.T).view(np.uint64):
+        # A fraction such as 1/4 differs from others in its highest bits alone; products carry bits upwards only.
+        code = (code ^ column ^ (column >> np.uint64(32))) * _ODD
+        code ^= code >> np.uint64(29)
+    _, first, places = np.unique(code, return_index=True, return_inverse=True)
     distinct = rows[first]
     if (distinct[places] != rows).any():
         return rows, np.arange(len(rows))
