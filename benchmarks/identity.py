@@ -7,8 +7,8 @@ same standardised crystals. Agreement is the share of pairs that group_structure
 
     python benchmarks/identity.py [--quick] [--out FILE]
 
-Sets: rattled and strained copies of every AFLOW prototype decorated to one composition; and, where MOTHERLODE_DATA
-is set, real crystals of the Materials Project with published generators' output.
+Sets: rattled and strained copies of every AFLOW prototype decorated to one composition; random cells of it; and,
+where MOTHERLODE_DATA is set, real crystals of the Materials Project and published generators' output.
 """
 
 from __future__ import annotations
@@ -88,6 +88,18 @@ def one_composition(number: int, *, seed: int) -> list[Crystal]:
         strain, rattle = rng.choice([0.005, 0.03, 0.08]), rng.choice([0.01, 0.05, 0.12])
         crystal = disturbed(source, rng, strain=strain, rattle=rattle)
         crystals += [crystal] if crystal else []
+    return crystals
+
+
+def random_cells(number: int, *, seed: int) -> list[Crystal]:
+    """Two formula units of TiNiSn anywhere in a random cell, as a generator without symmetry makes them."""
+    rng = stream(seed, "identity benchmark", "random cells")
+    crystals: list[Crystal] = []
+    while len(crystals) < number:
+        lattice = Lattice.from_parameters(*rng.uniform(3.5, 7, 3), *rng.uniform(65, 115, 3)).scale(6 * 18.0)
+        structure = Structure(lattice, ["Ti", "Ni", "Sn"] * 2, rng.random((6, 3)))
+        if structure.is_valid(tol=1.9):
+            crystals.append(Crystal.from_structure(structure))
     return crystals
 
 
@@ -319,7 +331,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=UserWarning, module="pymatgen")
-    sets = {"TiNiSn, decorated and disturbed": one_composition(80 if given.quick else 400, seed=given.seed)}
+    sets = {
+        "TiNiSn, decorated and disturbed": one_composition(80 if given.quick else 400, seed=given.seed),
+        "TiNiSn, random cells": random_cells(25 if given.quick else 120, seed=given.seed),
+    }
     if "MOTHERLODE_DATA" in os.environ:
         folder = Path(os.environ["MOTHERLODE_DATA"])
         sets["Materials Project, commonest formulas"] = materials_project(
@@ -363,9 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{row['crystals']:>8}{row['fill_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}",
             flush=True,
         )
-    index = growth_of_the_index(
-        (1000, 10_000) if given.quick else (1000, 10_000, 100_000), seed=given.seed
-    )
+    index = growth_of_the_index((1000, 10_000) if given.quick else (1000, 10_000, 100_000), seed=given.seed)
     print("\nmany compositions: crystals held, seconds to add them, ms per query")
     for row in index:
         print(f"{row['crystals']:>8}{row['add_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}")
