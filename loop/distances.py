@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Final
 
 import moyopy
@@ -72,11 +73,22 @@ def distances_within(lattice: Floats, coordinates: Floats, *, radius: float) -> 
     """
     basis, positions = reduced_cell(lattice, coordinates)
     heights = 1 / np.linalg.norm(np.linalg.inv(basis), axis=0)
-    reach = [int(x) for x in np.floor(radius / heights + 0.5)]
-    cells = np.array(list(itertools.product(*(range(-x, x + 1) for x in reach))), dtype=np.float64)
+    cells = _cells_within(*(int(x) for x in np.floor(radius / heights + 0.5)))
     difference = positions[None, :] - positions[:, None]
     vectors = (difference - np.rint(difference)) @ basis
-    distances: Floats = np.linalg.norm(vectors[:, :, None] + cells @ basis, axis=-1)
+    shifts = cells @ basis
+    squares = np.zeros((len(positions), len(positions), len(cells)))
+    for axis in range(3):
+        # One axis at a time: a third of the memory, and sums over contiguous numbers.
+        component = vectors[:, :, None, axis] + shifts[:, axis]
+        squares += component * component
     atoms = np.arange(len(positions))
-    distances[atoms, atoms, len(cells) // 2] = np.inf
+    squares[atoms, atoms, len(cells) // 2] = np.inf
+    distances: Floats = np.sqrt(squares, out=squares)
     return distances
+
+
+@cache
+def _cells_within(a: int, b: int, c: int) -> Floats:
+    """Integer coordinates of the cells around the origin's, which stands in the middle."""
+    return np.array(list(itertools.product(*(range(-x, x + 1) for x in (a, b, c)))), dtype=np.float64)

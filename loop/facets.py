@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from loop.envelope import highest_planes
 from loop.errors import HullError
 
 Floats = NDArray[np.float64]
@@ -89,5 +90,9 @@ def _sound(
     solution = np.linalg.solve(fractions[simplices], energies[simplices][..., None])
     potentials = solution[..., 0].astype(np.float64)
     slack = tolerance * max(1.0, float(np.abs(energies).max()))
-    sound = (fractions @ potentials.T <= energies[:, None] + slack).all(axis=0)
+    sound = np.ones(len(simplices), dtype=bool)
+    # A plane passes above a phase only where the highest of them does.
+    above = np.flatnonzero(highest_planes(fractions, potentials)[1] > energies + slack)
+    for phase in above:
+        sound &= potentials @ fractions[phase] <= energies[phase] + slack
     return simplices[sound], potentials[sound], volumes[sound]

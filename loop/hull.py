@@ -7,7 +7,7 @@ that the facet's phases fix. Queries are one matrix product. How the facets are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
@@ -15,6 +15,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.envelope import highest_planes
 from loop.errors import HullError
 from loop.facets import PLANE_TOLERANCE, lower_facets
 from loop.phases import (
@@ -33,10 +34,14 @@ Floats = NDArray[np.float64]
 
 ON_HULL: Final = 1e-8
 """Energy above hull up to which a phase counts as lying on it, eV/atom: rounding, no physics."""
+_SUM: Final = 1e-5
+"""By which atomic fractions may miss a sum of 1."""
+_FEW: Final = 200
+"""Compositions among which looking for equal ones does not pay."""
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: what it multiplies is scattered (Knuth, The Art of Computer Programming 6.4)."""
 _SMALLEST_SHARE: Final = 1e-7
 """Fraction by atoms below which a phase is no part of a decomposition."""
-_LARGEST_BLOCK: Final = 10_000_000
-"""Numbers of a query held in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ class Hull:
             raise HullError("the chemical system is empty; name at least one element")
         fidelity = same_fidelity(phases)
         within = [phase for phase in phases if set(phase.fractions) <= set(elements)]
-        check_names(within)
+        check_names(phase.name for phase in within)
         lowest = lowest_phases(within)
         elemental = {phase.elements[0]: phase for phase in lowest if len(phase.elements) == 1}
         missing = [symbol for symbol in elements if symbol not in elemental]
@@ -95,7 +100,7 @@ class Hull:
             i for i, phase in enumerate(lowest) if len(phase.elements) == 1 or formation[i] <= PLANE_TOLERANCE
         ]
         facets, potentials = lower_facets(fractions[kept], formation[kept], system="-".join(elements))
-        height = formation[kept] - (fractions[kept] @ potentials.T).max(axis=1)
+        height = formation[kept] - highest_planes(fractions[kept], potentials)[1]
         stable = [lowest[i] for i, h in zip(kept, height, strict=True) if h <= ON_HULL]
         return cls(
             elements=elements,
@@ -108,6 +113,11 @@ class Hull:
             _facets=facets,
             _potentials=potentials,
         )
+
+    @property
+    def number_of_facets(self) -> int:
+        """Lower facets; what a query could cost."""
+        return len(self._facets)
 
     def fractions_of(self, composition: CompositionLike) -> Floats:
         """Atomic fractions in the order of `elements`, `n_elements`.
@@ -177,36 +187,81 @@ class Hull:
             raise HullError(
                 f"energy {row} is {energies[row]} eV/atom; a failed calculation has no place on a hull"
             )
-        if (fractions < 0).any() or not np.allclose(fractions.sum(axis=1), 1, atol=1e-6):
-            raise HullError("atomic fractions must not be negative and must add up to 1")
-        hull = np.empty(len(energies))
-        block = max(1, _LARGEST_BLOCK // len(self._potentials))
-        for start in range(0, len(energies), block):
-            chunk = slice(start, start + block)
-            hull[chunk] = (fractions[chunk] @ self._potentials.T).max(axis=1)
-        result: Floats = energies - fractions @ self.elemental_energies - hull
+        elemental, hull = self.heights(fractions)
+        result: Floats = energies - elemental - hull
         return result
+
+    def heights(self, fractions: Floats) -> tuple[Floats, Floats]:
+        """What energies at many compositions are measured from, each `n`, eV/atom.
+
+        Args:
+            fractions: `n x n_elements`, atomic fractions in the order of `elements`.
+
+        Returns:
+            The mixture of the elements' lowest phases, and the hull relative to it (never above 0).
+
+        Raises:
+            HullError: fractions that are none.
+        """
+        fractions = np.asarray(fractions, dtype=np.float64)
+        if fractions.ndim != 2 or fractions.shape[1] != len(self.elements):
+            raise HullError(f"fractions have shape {fractions.shape}; give n x {len(self.elements)}")
+        if (fractions < 0).any() or not (np.abs(fractions.sum(axis=1) - 1) <= _SUM).all():
+            raise HullError("atomic fractions must not be negative and must add up to 1")
+        distinct, places = _distinct_rows(fractions)
+        elemental: Floats = fractions @ self.elemental_energies
+        return elemental, highest_planes(distinct, self._potentials)[1][places]
 
     def decomposition(self, composition: CompositionLike) -> dict[str, float]:
         """The stable phases that a composition decomposes into, with their fractions by atoms."""
-        x = self.fractions_of(composition)
-        planes = self._potentials @ x
-        best: Floats | None = None
-        chosen = -1
-        for index in np.flatnonzero(planes >= planes.max() - ON_HULL):
-            shares = np.linalg.solve(self._fractions[self._facets[index]].T, x)
-            if best is None or shares.min() > best.min() + _SMALLEST_SHARE:
-                best, chosen = shares, int(index)
-        assert best is not None
-        kept = {
-            self._names[phase]: float(share)
-            for phase, share in zip(self._facets[chosen], best, strict=True)
-            if share > _SMALLEST_SHARE
-        }
-        total = sum(kept.values())
-        return {
-            name: share / total for name, share in sorted(kept.items(), key=lambda item: (-item[1], item[0]))
-        }
+        return self.decompositions(self.fractions_of(composition)[None])[0]
+
+    def decompositions(self, fractions: Floats) -> list[dict[str, float]]:
+        """As `decomposition`, of many compositions.
+
+        Args:
+            fractions: `n x n_elements`, atomic fractions in the order of `elements`.
+        """
+        highest, _ = highest_planes(fractions, self._potentials)
+        corners = self._fractions[self._facets]
+        shares = np.linalg.solve(corners[highest].transpose(0, 2, 1), fractions[..., None])[..., 0]
+        # Where facets lie on one plane, the highest to within rounding need not be the one around the point.
+        for row in np.flatnonzero(shares.min(axis=1) < -_SMALLEST_SHARE):
+            planes = self._potentials @ fractions[row]
+            level = np.flatnonzero(planes >= planes.max() - ON_HULL)
+            candidates = np.linalg.solve(corners[level].transpose(0, 2, 1), fractions[row][:, None])[..., 0]
+            best = int(candidates.min(axis=1).argmax())
+            highest[row], shares[row] = level[best], candidates[best]
+        parts = []
+        for facet, row in zip(self._facets[highest].tolist(), shares.tolist(), strict=True):
+            kept = [
+                (s, self._names[phase]) for phase, s in zip(facet, row, strict=True) if s > _SMALLEST_SHARE
+            ]
+            total = sum(share for share, _ in kept)
+            parts.append(
+                {n: share / total for share, n in sorted(kept, key=lambda item: (-item[0], item[1]))}
+            )
+        return parts
+
+
+def _distinct_rows(rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The distinct rows of an array, and each row's place among them; all of them where few repeat.
+
+    Candidates of a system share few compositions, and equal ones agree in every bit, so rows are told apart by a
+    64-bit hash of their bits and then compared.
+    """
+    if len(rows) <= _FEW:
+        return rows, np.arange(len(rows))
+    code = np.zeros(len(rows), dtype=np.uint64)
+    for column in np.ascontiguousarray(rows.T).view(np.uint64):
+        # A fraction such as 1/4 differs from others in its highest bits alone; products carry bits upwards only.
+        code = (code ^ column ^ (column >> np.uint64(32))) * _ODD
+        code ^= code >> np.uint64(29)
+    _, first, places = np.unique(code, return_index=True, return_inverse=True)
+    distinct = rows[first]
+    if (distinct[places] != rows).any():
+        return rows, np.arange(len(rows))
+    return distinct, places
 
 
 class HullSet:
@@ -219,11 +274,12 @@ class HullSet:
     def __init__(self, phases: Iterable[HullPhase]) -> None:
         self.phases: Final = tuple(phases)
         self.fidelity: Final = same_fidelity(self.phases)
-        check_names(self.phases)
+        check_names(phase.name for phase in self.phases)
         self._by_elements: dict[frozenset[str], list[HullPhase]] = {}
         for phase in self.phases:
             self._by_elements.setdefault(frozenset(phase.fractions), []).append(phase)
         self._hulls: dict[frozenset[str], Hull] = {}
+        self._on_hull: dict[frozenset[str], frozenset[str]] = {}
 
     @cached_property
     def stable(self) -> tuple[HullPhase, ...]:
@@ -266,10 +322,31 @@ class HullSet:
         """See `Hull.energy_above_hull`."""
         return self.hull_of(composition).energy_above_hull(composition, energy_per_atom, fidelity=fidelity)
 
+    def by_system(
+        self, compositions: Sequence[Mapping[str, float]]
+    ) -> Iterator[tuple[Hull, NDArray[np.int64], Floats]]:
+        """Many compositions, sorted by the hull that judges them.
+
+        Args:
+            compositions: atomic fractions by element, as `atomic_fractions` gives them.
+
+        Yields:
+            A hull, the places of the compositions of its chemical system, and their fractions in its order.
+        """
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, fractions in enumerate(compositions):
+            places.setdefault(tuple(fractions), []).append(place)
+        for elements, own in places.items():
+            rows = np.array([list(compositions[place].values()) for place in own])
+            yield self.hull(elements), np.array(own), rows
+
     def decomposition(self, composition: CompositionLike) -> dict[str, float]:
         """See `Hull.decomposition`."""
         return self.hull_of(composition).decomposition(composition)
 
     def is_stable(self, phase: HullPhase) -> bool:
         """Whether a phase of the set lies on the hull of its chemical system."""
-        return phase.name in self.hull(phase.fractions).stable
+        system = frozenset(phase.fractions)
+        if system not in self._on_hull:
+            self._on_hull[system] = frozenset(self.hull(system).stable)
+        return phase.name in self._on_hull[system]

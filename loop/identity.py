@@ -7,9 +7,10 @@ atoms, which the matcher demands itself, whose neighbour shells are alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
+from math import gcd
 from typing import Final
 
 import numpy as np
@@ -17,11 +18,14 @@ from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
+from loop.cells import Cell, matched_cell
 from loop.crystal import Crystal
 from loop.distances import distances_within
 from loop.errors import CrystalError
+from loop.matching import foretell
 
 Floats = NDArray[np.float64]
+Formula = tuple[tuple[int, int], ...]
 
 LENGTH_TOLERANCE: Final = 0.2
 """Fractional tolerance on lattice vectors' lengths."""
@@ -30,6 +34,7 @@ SITE_TOLERANCE: Final = 0.3
 ANGLE_TOLERANCE: Final = 5.0
 """Tolerance on lattice angles, degrees."""
 
+_ROUNDING: Final = 1e-9
 _NEIGHBOURS: Final = 12
 _RADIUS: Final = 3.2
 """Distances beyond it, in units of (volume per atom)^(1/3), count as this long."""
@@ -51,7 +56,34 @@ def _matcher() -> StructureMatcher:
 
 def same(first: Crystal, second: Crystal) -> bool:
     """Whether pymatgen's StructureMatcher finds two crystals equal, whatever their volumes."""
-    return bool(_matcher().fit(first.to_structure(), second.to_structure()))
+    return _formula(first) == _formula(second) and _matches(_reduced(first), _reduced(second))
+
+
+def _matches(first: Cell, second: Cell) -> bool:
+    """The matcher's answer about two reduced cells; it is asked only where that is in doubt."""
+    foretold = foretell(
+        first,
+        second,
+        length_tolerance=LENGTH_TOLERANCE,
+        site_tolerance=SITE_TOLERANCE,
+        angle_tolerance=ANGLE_TOLERANCE,
+    )
+    if foretold is not None:
+        return foretold
+    return bool(_matcher().fit(first.to_structure(), second.to_structure(), skip_structure_reduction=True))
+
+
+def _formula(crystal: Crystal) -> Formula:
+    """Atomic numbers with their amounts in smallest whole numbers."""
+    counts = Counter(crystal.atomic_numbers)
+    divisor = gcd(*counts.values())
+    return tuple((number, count // divisor) for number, count in sorted(counts.items()))
+
+
+@lru_cache(maxsize=1024)
+def _reduced(crystal: Crystal) -> Cell:
+    """The cell that the matcher would reduce the crystal to for every pair it compares."""
+    return matched_cell(crystal.to_structure())
 
 
 def shells(structure: Structure) -> Floats:
@@ -63,17 +95,25 @@ def shells(structure: Structure) -> Floats:
     Returns:
         `n_elements² x 12`, elements by atomic number.
     """
-    length = (structure.volume / len(structure)) ** (1 / 3)
-    distances = distances_within(structure.lattice.matrix / length, structure.frac_coords, radius=_RADIUS)
-    numbers = np.array(structure.atomic_numbers)
-    sites = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    rows = []
-    for centres in sites:
-        for neighbours in sites:
-            found = np.minimum(distances[np.ix_(centres, neighbours)].reshape(len(centres), -1), _RADIUS)
-            padding = np.full((len(centres), _NEIGHBOURS), _RADIUS)
-            rows.append(np.sort(np.hstack([found, padding]), axis=1)[:, :_NEIGHBOURS].mean(axis=0))
-    return np.array(rows)
+    return _shells(Cell.of(structure))
+
+
+def _shells(cell: Cell) -> Floats:
+    order = np.argsort(cell.atomic_numbers, kind="stable")
+    numbers = cell.atomic_numbers[order]
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    counts = np.diff(starts, append=len(numbers))
+    length = (cell.volume / len(numbers)) ** (1 / 3)
+    distances = distances_within(cell.lattice / length, cell.coordinates[order], radius=_RADIUS)
+    shells = np.empty((len(starts), len(starts), _NEIGHBOURS))
+    for neighbours, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        found = distances[:, start : start + count].reshape(len(numbers), -1)
+        nearest = np.full((len(numbers), _NEIGHBOURS), _RADIUS)
+        held = min(_NEIGHBOURS, found.shape[1])
+        nearest[:, :held] = np.sort(np.partition(found, held - 1, axis=1)[:, :held], axis=1)
+        np.minimum(nearest, _RADIUS, out=nearest)
+        shells[:, neighbours] = np.add.reduceat(nearest, starts, axis=0) / counts[:, None]
+    return shells.reshape(-1, _NEIGHBOURS)
 
 
 def shell_difference(first: Floats, second: Floats) -> Floats:
@@ -82,18 +122,33 @@ def shell_difference(first: Floats, second: Floats) -> Floats:
     return difference
 
 
-def _reduced(crystal: Crystal) -> Structure:
-    """The cell that the matcher would reduce the crystal to for every pair it compares."""
-    return crystal.to_structure().get_reduced_structure(reduction_algo="niggli").get_primitive_structure()
-
-
-@dataclass(slots=True)
 class _Shelf:
     """Crystals of one formula and one number of atoms, in the order in which they came."""
 
-    names: list[str] = field(default_factory=list)
-    structures: list[Structure] = field(default_factory=list)
-    shells: list[Floats] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._cells: list[Cell] = []
+        self._shells = np.empty((0, 0))
+        self._squares = np.empty(0)
+
+    def put(self, name: str, cell: Cell) -> None:
+        shells, held = _shells(cell).ravel(), len(self._names)
+        if held == len(self._shells):
+            # Doubling, so that a crystal is moved a few times however many follow.
+            self._shells = np.resize(self._shells, (max(8, 2 * held), len(shells)))
+            self._squares = np.resize(self._squares, len(self._shells))
+        self._shells[held], self._squares[held] = shells, shells @ shells
+        self._names.append(name)
+        self._cells.append(cell)
+
+    def matches(self, cell: Cell) -> Iterator[str]:
+        """Names of the crystals that a cell is the same as."""
+        shells, held = _shells(cell).ravel(), len(self._names)
+        # |a - b|² = |a|² + |b|² - 2a·b: one product instead of a copy of all shells.
+        squares = self._squares[:held] + shells @ shells - 2 * (self._shells[:held] @ shells)
+        for position in np.flatnonzero(squares <= len(shells) * (SHELL_THRESHOLD**2 + _ROUNDING)).tolist():
+            if _matches(self._cells[position], cell):
+                yield self._names[position]
 
 
 class IdentityIndex:
@@ -105,8 +160,8 @@ class IdentityIndex:
 
     def __init__(self) -> None:
         self._crystals: dict[str, Crystal] = {}
-        self._waiting: dict[str, list[str]] = {}
-        self._shelves: dict[str, dict[int, _Shelf]] = {}
+        self._waiting: dict[Formula, list[str]] = {}
+        self._shelves: dict[Formula, dict[int, _Shelf]] = {}
 
     def __len__(self) -> int:
         """Crystals held."""
@@ -129,7 +184,7 @@ class IdentityIndex:
                 )
             return
         self._crystals[name] = crystal
-        self._waiting.setdefault(crystal.reduced_formula, []).append(name)
+        self._waiting.setdefault(_formula(crystal), []).append(name)
 
     def find(self, crystal: Crystal) -> str | None:
         """Name of the first crystal added that is the same, or None."""
@@ -140,32 +195,23 @@ class IdentityIndex:
         return tuple(self._matches(crystal))
 
     def _matches(self, crystal: Crystal) -> Iterator[str]:
-        shelves = self._shelves_of(crystal.reduced_formula)
+        shelves = self._shelves_of(_formula(crystal))
         if not shelves:
             return
-        reduced = _reduced(crystal)
-        shelf = shelves.get(len(reduced))
-        if shelf is None:
-            return
-        alike = shell_difference(np.array(shelf.shells), shells(reduced)) <= SHELL_THRESHOLD
-        for position in np.flatnonzero(alike):
-            if _matcher().fit(shelf.structures[position], reduced, skip_structure_reduction=True):
-                yield shelf.names[position]
+        cell = _reduced(crystal)
+        shelf = shelves.get(len(cell.coordinates))
+        if shelf is not None:
+            yield from shelf.matches(cell)
 
-    def _shelves_of(self, formula: str) -> dict[int, _Shelf]:
+    def _shelves_of(self, formula: Formula) -> dict[int, _Shelf]:
         """Shelves of a formula by number of atoms, with the crystals that waited put onto them."""
         shelves = self._shelves.setdefault(formula, {})
         for name in self._waiting.pop(formula, ()):
-            structure = _reduced(self._crystals[name])
-            shelf = shelves.setdefault(len(structure), _Shelf())
-            shelf.names.append(name)
-            shelf.structures.append(structure)
-            shelf.shells.append(shells(structure))
+            cell = _reduced(self._crystals[name])
+            shelves.setdefault(len(cell.coordinates), _Shelf()).put(name, cell)
         return shelves
 
 
 def matches_any(crystal: Crystal, phases: Mapping[str, Crystal]) -> str | None:
     """Name of the first of some known phases that a crystal is, whatever their volumes, or None."""
-    formula = crystal.reduced_formula
-    alike = (name for name, phase in phases.items() if phase.reduced_formula == formula)
-    return next((name for name in alike if same(phases[name], crystal)), None)
+    return next((name for name, phase in phases.items() if same(phase, crystal)), None)

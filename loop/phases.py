@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Final
@@ -100,8 +100,13 @@ def same_fidelity(phases: Iterable[HullPhase]) -> str:
 def lowest_phases(phases: Iterable[HullPhase]) -> tuple[HullPhase, ...]:
     """The lowest phase of each composition, in the order given; the first of equals."""
     lowest: dict[tuple[tuple[str, float], ...], HullPhase] = {}
+    # Most phases repeat a composition to the last bit, and a look-up costs a fifth of rounding.
+    keys: dict[tuple[tuple[str, float], ...], tuple[tuple[str, float], ...]] = {}
     for phase in phases:
-        key = tuple((symbol, round(x, _SAME_COMPOSITION)) for symbol, x in phase.fractions.items())
+        exact = tuple(phase.fractions.items())
+        key = keys.get(exact)
+        if key is None:
+            key = keys[exact] = tuple((symbol, round(x, _SAME_COMPOSITION)) for symbol, x in exact)
         held = lowest.get(key)
         if held is None or phase.energy_per_atom < held.energy_per_atom - PLANE_TOLERANCE:
             lowest[key] = phase
@@ -122,10 +127,10 @@ def version_of(fidelity: str, phases: Iterable[HullPhase]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def check_names(phases: Sequence[HullPhase]) -> None:
+def check_names(names: Iterable[str]) -> None:
     """Names label the corners of decompositions, so they must be unique."""
     seen: set[str] = set()
-    for phase in phases:
-        if phase.name in seen:
-            raise HullError(f"two phases are named {phase.name}; give each phase of a hull its own name")
-        seen.add(phase.name)
+    for name in names:
+        if name in seen:
+            raise HullError(f"two phases are named {name}; give each phase of a hull its own name")
+        seen.add(name)

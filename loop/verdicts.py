@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from itertools import chain
+from typing import Final, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core.composition import Composition
 
 from loop.errors import HullError
 from loop.hull import ON_HULL, CompositionLike, HullPhase, HullSet
+from loop.phases import check_names, same_fidelity
+
+Floats = NDArray[np.float64]
 
 SAME_VERDICT: Final = 1e-6
 """Largest change of a verdict's energies that leaves it in force, eV/atom: far below any precision."""
+_MAY_JOIN: Final = 1e-6
+"""Energy above others by which a candidate cannot lie on a hull that holds them, eV/atom: above all rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +113,49 @@ def judge_all(
         HullError: mixed fidelities, an element without a reference phase, a name used twice, an energy that
             is not finite, or a judged candidate that is missing.
     """
-    phases = [
-        HullPhase(c.candidate_id, c.composition, energy_per_atom=c.energy_per_atom, fidelity=fidelity)
-        for c in candidates
-    ]
+    ids = [c.candidate_id for c in candidates]
     known = HullSet(references)
-    if phases and not references:
+    if candidates and not references:
         raise HullError("there are no reference phases; a hull needs one of each element")
-    everything = HullSet([*references, *phases])
-    names = {phase.name for phase in phases}
-    finds = tuple(phase.name for phase in everything.stable if phase.name in names)
-    judgements = {phase.name: _judge(phase, known=known, everything=everything) for phase in phases}
-    lost = sorted(set(in_force) - names)
+    check_names(chain((phase.name for phase in references), ids))
+    energies = np.array([c.energy_per_atom for c in candidates], dtype=np.float64)
+    distinct, places = _distinct_compositions(candidates, fidelity=fidelity)
+    for row in np.flatnonzero(~np.isfinite(energies))[:1].tolist():
+        _phase(candidates[row], fidelity=fidelity)
+    if candidates:
+        same_fidelity([*references[:1], _phase(candidates[0], fidelity=fidelity)])
+
+    to_known = _Ground.of(distinct, hulls=known)
+    distances = energies - to_known.elemental[places] - to_known.hull[places]
+    # A candidate above the references' hull, or another of its composition, is above every hull with them on it.
+    lowest = np.full(len(distinct), np.inf)
+    np.minimum.at(lowest, places, distances)
+    contending = distances <= np.minimum(lowest[places], 0.0) + _MAY_JOIN
+    contenders = [_phase(candidates[row], fidelity=fidelity) for row in np.flatnonzero(contending).tolist()]
+    everything = HullSet([*references, *contenders])
+    names = {phase.name for phase in contenders}
+    found = [phase for phase in everything.stable if phase.name in names]
+    finds = tuple(phase.name for phase in found)
+    to_all = _Ground.of(distinct, hulls=everything)
+    parts = _decompositions(distinct, hulls=everything)
+    judgements = {
+        id_: Judgement(
+            candidate_id=id_,
+            formation_energy=formation,
+            energy_above_hull=above,
+            distance_to_references=distance,
+            decomposition=parts[place],
+        )
+        for id_, formation, above, distance, place in zip(
+            ids,
+            (energies - to_known.elemental[places]).tolist(),
+            np.maximum(0.0, energies - to_all.elemental[places] - to_all.hull[places]).tolist(),
+            distances.tolist(),
+            places.tolist(),
+            strict=True,
+        )
+    }
+    lost = sorted(set(in_force) - judgements.keys())
     if lost:
         raise HullError(
             f"{lost[0]} has a verdict at {fidelity} but no energy was given; give every judged candidate's"
@@ -124,12 +165,12 @@ def judge_all(
     before = HullSet(
         [
             *(references if references_before is None else references_before),
-            *(phase for phase in phases if phase.name in finds_before),
+            *(_phase(c, fidelity=fidelity) for c in candidates if c.candidate_id in finds_before),
         ]
     )
     return Ruling(
         # Candidates above the hull change nothing about it, so it is left to references and finds.
-        hulls=HullSet([*references, *(phase for phase in phases if phase.name in finds)]),
+        hulls=HullSet([*references, *found]),
         finds=finds,
         judgements=judgements,
         first=tuple(id_ for id_ in judgements if id_ not in in_force),
@@ -149,15 +190,67 @@ def differs(earlier: VerdictInForce, later: VerdictInForce) -> bool:
     )
 
 
-def _judge(phase: HullPhase, *, known: HullSet, everything: HullSet) -> Judgement:
-    composition, energy = phase.composition, phase.energy_per_atom
-    above = everything.energy_above_hull(composition, energy, fidelity=phase.fidelity)
-    return Judgement(
-        candidate_id=phase.name,
-        formation_energy=known.formation_energy(composition, energy),
-        energy_above_hull=max(0.0, above),
-        distance_to_references=known.energy_above_hull(composition, energy, fidelity=phase.fidelity),
-        decomposition=everything.decomposition(composition),
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What the energies of distinct compositions are measured from, each `n_compositions`, eV/atom."""
+
+    elemental: Floats
+    hull: Floats
+
+    @classmethod
+    def of(cls, compositions: Sequence[Mapping[str, float]], *, hulls: HullSet) -> Self:
+        elemental, height = np.empty(len(compositions)), np.empty(len(compositions))
+        for hull, own, fractions in hulls.by_system(compositions):
+            elemental[own], height[own] = hull.heights(fractions)
+        return cls(elemental, height)
+
+
+def _decompositions(
+    compositions: Sequence[Mapping[str, float]], *, hulls: HullSet
+) -> list[Mapping[str, float]]:
+    parts: list[Mapping[str, float]] = [{}] * len(compositions)
+    for hull, own, fractions in hulls.by_system(compositions):
+        for place, decomposition in zip(own.tolist(), hull.decompositions(fractions), strict=True):
+            parts[place] = decomposition
+    return parts
+
+
+def _distinct_compositions(
+    candidates: Sequence[CandidateEnergy], *, fidelity: str
+) -> tuple[list[Mapping[str, float]], NDArray[np.int64]]:
+    """The distinct compositions in atomic fractions, and the place of each candidate's among them."""
+    distinct: list[Mapping[str, float]] = []
+    by_fractions: dict[tuple[tuple[str, float], ...], int] = {}
+    by_object: dict[int, int] = {}
+    by_amounts: dict[tuple[tuple[object, float], ...], int] = {}
+    places = np.empty(len(candidates), dtype=np.int64)
+    for row, candidate in enumerate(candidates):
+        composition = candidate.composition
+        place = by_object.get(id(composition))
+        if place is None:
+            amounts: tuple[tuple[object, float], ...] = tuple(
+                composition.get_el_amt_dict().items()
+                if isinstance(composition, Composition)
+                else composition.items()
+            )
+            place = by_amounts.get(amounts)
+            if place is None:
+                fractions = _phase(candidate, fidelity=fidelity).fractions
+                place = by_fractions.setdefault(tuple(fractions.items()), len(distinct))
+                if place == len(distinct):
+                    distinct.append(fractions)
+                by_amounts[amounts] = place
+            by_object[id(composition)] = place
+        places[row] = place
+    return distinct, places
+
+
+def _phase(candidate: CandidateEnergy, *, fidelity: str) -> HullPhase:
+    return HullPhase(
+        candidate.candidate_id,
+        candidate.composition,
+        energy_per_atom=candidate.energy_per_atom,
+        fidelity=fidelity,
     )
 
 

@@ -17,7 +17,7 @@ from scipy.optimize import linprog
 
 from loop.errors import HullError
 from loop.facets import lower_facets
-from loop.hull import Hull, HullPhase, HullSet
+from loop.hull import Hull, HullPhase, HullSet, _distinct_rows
 
 ELEMENTS = ("Ba", "Fe", "Li", "Ni", "O", "Ti")
 DATA = os.environ.get("MOTHERLODE_DATA")
@@ -329,3 +329,97 @@ def test_other_nonsense_is_refused() -> None:
 def test_phases_outside_the_system_are_left_out() -> None:
     foreign = phase("LiO", {"Li": 1, "O": 1}, -9.0)
     assert Hull.build([*PAIR, foreign], chemical_system="Fe-O").stable == ("Fe", "O")
+
+
+def grid_phases(rng: np.random.Generator, *, dimension: int, number: int, kind: str) -> list[HullPhase]:
+    """Systems that strain a hull: folded planes, collinear compositions, repeated ones, phases at their tie-line."""
+    amounts = rng.integers(0, 7, (number, dimension))
+    amounts[amounts.sum(axis=1) == 0] = 1
+    if kind == "collinear":
+        # All compounds on the line from one element to the mixture of the rest.
+        amounts[:, 1:] = amounts[:, 1:2]
+        amounts[amounts.sum(axis=1) == 0] = 1
+    fractions = amounts / amounts.sum(axis=1, keepdims=True)
+    mixing = {
+        "random": -np.abs(rng.normal(0, 0.5, number)),
+        "collinear": rng.normal(0, 0.3, number),
+        "duplicates": np.round(rng.normal(0, 0.3, number), 1),
+        "folded": -np.minimum(fractions[:, 0], fractions[:, -1]),
+        "tie-line": np.zeros(number),
+    }[kind]
+    mixing = np.where(fractions.max(axis=1) == 1, np.abs(mixing), mixing)
+    reference = rng.normal(-4, 1, dimension)
+    symbols = ELEMENTS[:dimension]
+    phases = [phase(f"element {s}", {s: 1}, float(e)) for s, e in zip(symbols, reference, strict=True)]
+    for index, (row, energy) in enumerate(zip(amounts, fractions @ reference + mixing, strict=True)):
+        composition = {s: int(n) for s, n in zip(symbols, row, strict=True) if n}
+        phases.append(phase(f"compound {index}", composition, float(energy)))
+    return phases
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", range(1, 7))
+@pytest.mark.parametrize("kind", ["random", "collinear", "duplicates", "folded", "tie-line"])
+def test_agrees_with_pymatgen_on_hundreds_of_degenerate_systems(dimension: int, kind: str) -> None:
+    rng = np.random.default_rng([dimension, len(kind)])
+    asked = 0
+    for _ in range(8):
+        number = int(rng.integers(1, 80 if dimension < 5 else 30))
+        phases = grid_phases(rng, dimension=dimension, number=number, kind=kind)
+        hull = Hull.build(phases, chemical_system=ELEMENTS[:dimension])
+        diagram, entries = pymatgen_diagram(phases)
+        fractions = np.array([hull.fractions_of(p.composition) for p in phases])
+        above = hull.energies_above_hull(fractions, np.array([p.energy_per_atom for p in phases]))
+        expected = [diagram.get_e_above_hull(entries[p.name], allow_negative=True) for p in phases]
+        assert np.abs(above - expected).max() < 1e-8
+        asked += len(phases)
+        if kind in ("random", "collinear"):
+            # Elsewhere whole planes of phases are degenerate, and pymatgen lists only some of those on the hull.
+            assert set(hull.stable) == {entry.name for entry in diagram.stable_entries}
+        else:
+            assert {entry.composition.reduced_formula for entry in diagram.stable_entries} <= {
+                Composition(p.composition).reduced_formula for p in phases if p.name in hull.stable
+            }
+    assert asked > 20
+
+
+def test_decompositions_of_many_equal_single_ones_where_facets_share_a_plane() -> None:
+    rng = np.random.default_rng(5)
+    for kind in ("random", "folded", "tie-line"):
+        phases = grid_phases(rng, dimension=4, number=60, kind=kind)
+        hull = Hull.build(phases, chemical_system=ELEMENTS[:4])
+        by_name = {p.name: p for p in phases}
+        fractions = np.vstack(
+            [rng.dirichlet(np.ones(4), 100), np.eye(4), *[hull.fractions_of(p.composition) for p in phases]]
+        )
+        many = hull.decompositions(fractions)
+        elemental, height = hull.heights(fractions)
+        for row, parts, energy in zip(fractions, many, elemental + height, strict=True):
+            assert set(parts) <= set(hull.stable)
+            mixed = sum(share * hull.fractions_of(by_name[name].composition) for name, share in parts.items())
+            assert np.abs(mixed - row).max() < 1e-6
+            assert sum(s * by_name[n].energy_per_atom for n, s in parts.items()) == pytest.approx(
+                energy, abs=1e-7
+            )
+
+
+def test_repeated_compositions_are_answered_as_single_ones() -> None:
+    """Whole-number compositions repeat; what is answered does not depend on it."""
+    rng = np.random.default_rng(3)
+    hull = Hull.build(random_phases(rng, dimension=3, number=200), chemical_system=ELEMENTS[:3])
+    amounts = rng.integers(1, 12, (50_000, 3))
+    fractions, energies = amounts / amounts.sum(axis=1, keepdims=True), rng.normal(-5, 1, 50_000)
+    above = hull.energies_above_hull(fractions, energies)
+    some = rng.choice(len(above), 100, replace=False)
+    single = [float(hull.energies_above_hull(fractions[[i]], energies[[i]])[0]) for i in some]
+    assert np.abs(above[some] - single).max() < 1e-12
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 5])
+def test_equal_compositions_are_found(dimension: int) -> None:
+    rng = np.random.default_rng(dimension)
+    amounts = rng.integers(1, 33, (20_000, dimension))
+    fractions = amounts / amounts.sum(axis=1, keepdims=True)
+    distinct, places = _distinct_rows(fractions)
+    assert np.array_equal(distinct[places], fractions)
+    assert len(distinct) == len(np.unique(fractions, axis=0))

@@ -1,0 +1,121 @@
+"""The cell that pymatgen's StructureMatcher compares, found once per crystal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from typing import Final, Self
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_SITE: Final = 0.25
+"""Distance along each axis within which `Structure.get_primitive_structure` takes two sites for one, Å."""
+_MARGIN: Final = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A reduced cell as arrays."""
+
+    lattice: Floats
+    """`3 x 3`, rows are lattice vectors, Å."""
+    coordinates: Floats
+    """`n_atoms x 3`, fractional."""
+    atomic_numbers: Indices
+    """`n_atoms`."""
+
+    @classmethod
+    def of(cls, structure: Structure) -> Self:
+        """The arrays of an ordered structure, atoms in its order."""
+        return cls(
+            lattice=np.array(structure.lattice.matrix),
+            coordinates=np.array(structure.frac_coords),
+            atomic_numbers=np.array(structure.atomic_numbers),
+        )
+
+    def to_structure(self) -> Structure:
+        """The same numbers as a pymatgen structure."""
+        symbols = [chemical_symbols[z] for z in self.atomic_numbers]
+        return Structure(Lattice(self.lattice), symbols, self.coordinates)
+
+    @cached_property
+    def volume(self) -> float:
+        """Å3."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+    @cached_property
+    def lengths(self) -> Floats:
+        """`3`, Å."""
+        lengths: Floats = np.linalg.norm(self.lattice, axis=1)
+        return lengths
+
+    @cached_property
+    def angles(self) -> Floats:
+        """`3`, alpha, beta, gamma, degrees."""
+        angles: Floats = angles_of(self.lattice[None])[0]
+        return angles
+
+    @cached_property
+    def heights(self) -> Floats:
+        """`3`, distances between lattice planes, Å."""
+        heights: Floats = 1 / np.linalg.norm(np.linalg.inv(self.lattice), axis=0)
+        return heights
+
+    @cached_property
+    def kinds(self) -> tuple[Indices, ...]:
+        """Atoms of each element, those of the rarest element first; of equals the one that comes first."""
+        groups: dict[int, list[int]] = {}
+        for atom, number in enumerate(self.atomic_numbers.tolist()):
+            groups.setdefault(number, []).append(atom)
+        return tuple(np.array(atoms) for atoms in sorted(groups.values(), key=len))
+
+
+def angles_of(lattices: Floats) -> Floats:
+    """Alpha, beta, gamma of lattices, `n x 3`, degrees."""
+    units = lattices / np.linalg.norm(lattices, axis=-1, keepdims=True)
+    pairs = ((1, 2), (0, 2), (0, 1))
+    cosines = np.stack([(units[:, i] * units[:, j]).sum(axis=-1) for i, j in pairs], axis=-1)
+    angles: Floats = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
+    return angles
+
+
+def matched_cell(structure: Structure) -> Cell:
+    """The cell that the matcher reduces an ordered structure to for every pair it compares: Niggli's, then primitive.
+
+    pymatgen's search for a smaller cell is left out where no translation could map the structure onto itself.
+    """
+    reduced = structure.get_reduced_structure(reduction_algo="niggli")
+    cell = Cell.of(reduced)
+    return Cell.of(reduced.get_primitive_structure()) if _may_be_smaller(cell) else cell
+
+
+def _may_be_smaller(cell: Cell) -> bool:
+    """Whether `get_primitive_structure` could return another cell; follows its first steps."""
+    formula_units = gcd(*Counter(cell.atomic_numbers.tolist()).values())
+    if formula_units == 1:
+        return False
+    if cell.lengths.min() < _SITE * (1 + _MARGIN) * formula_units:
+        # Lattices so fine that it would take none of their vectors for another than zero.
+        return True
+    near = 2 * _SITE * (1 + _MARGIN) / cell.lengths
+    groups = sorted(
+        cell.kinds, key=lambda atoms: (len(atoms), chemical_symbols[cell.atomic_numbers[atoms[0]]])
+    )
+    rarest = cell.coordinates[groups[0]]
+    translations = rarest[1:] - rarest[0]
+    for atoms in groups:
+        own = cell.coordinates[atoms]
+        difference = translations[:, None, None] + own[:, None] - own
+        difference -= np.rint(difference)
+        maps = (np.abs(difference) <= near).all(axis=-1).any(axis=-1).all(axis=-1)
+        translations = translations[maps]
+    return len(translations) > 0
