@@ -86,9 +86,10 @@ def scheme_version(scheme: CorrectionScheme) -> str:
 
 def _mp2020(crystal: Crystal) -> Correction:
     with warnings.catch_warnings():
-        # Where several oxidation states are impossible pymatgen says so and takes the most electronegative
-        # element; what hangs on it is checked here.
+        # pymatgen says so where it takes the most electronegative element alone; what hangs on it is checked here.
         warnings.filterwarnings("ignore", message="Failed to guess oxidation states", category=UserWarning)
+        # What spglib deprecates is pymatgen's way of asking it.
+        warnings.filterwarnings("ignore", message="Set OLD_ERROR_HANDLING", category=DeprecationWarning)
         from pymatgen.entries.compatibility import CompatibilityError, MaterialsProject2020Compatibility
         from pymatgen.entries.computed_entries import ComputedStructureEntry
 
@@ -179,12 +180,10 @@ def _guess(formula: str) -> Mapping[str, float]:
 def _bond_valences(structure: Structure) -> dict[str, float]:
     """Mean oxidation states by bond valences; empty where they do not balance.
 
-    Called where warnings are caught. O'Keeffe and Brese, J. Am. Chem. Soc. 113, 3226 (1991).
+    O'Keeffe and Brese, J. Am. Chem. Soc. 113, 3226 (1991).
     """
     from pymatgen.analysis.bond_valence import BVAnalyzer
 
-    # What spglib deprecates is pymatgen's way of asking it.
-    warnings.filterwarnings("ignore", message="Set OLD_ERROR_HANDLING", category=DeprecationWarning)
     try:
         valences = BVAnalyzer().get_valences(structure)  # type: ignore[no-untyped-call]
     except ValueError:  # an element without parameters, or no assignment that balances

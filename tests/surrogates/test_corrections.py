@@ -24,7 +24,8 @@ from surrogates.corrections import correction_of, scheme_version
 
 DATA = os.environ.get("MOTHERLODE_DATA")
 # Scientific Reports 11, 15496 (2021), as pymatgen keeps them: eV per atom of the anion or metal.
-OXIDE, PEROXIDE, SUPEROXIDE, FLUORIDE, CHLORIDE, SULPHIDE, NITRIDE = -0.687, -0.465, -0.161, -0.462, -0.614, -0.503, -0.361
+OXIDE, PEROXIDE, SUPEROXIDE = -0.687, -0.465, -0.161
+FLUORIDE, CHLORIDE, SULPHIDE, NITRIDE = -0.462, -0.614, -0.503, -0.361
 IRON_U, NICKEL_U = -2.256, -2.541
 
 
@@ -117,7 +118,9 @@ def test_the_second_anion_of_a_long_formula_is_not_forgotten():
 def test_a_second_anion_that_nothing_decides_is_refused():
     crystal = spread({"Li": 1, "O": 2, "Cl": 2})  # no charges balance, and no bond is of any use at 4 Å
     assert list(plain(crystal, {})) == ["MP2020 anion correction (oxide)"]
-    with pytest.raises(CorrectionError, match=r"Li\(ClO\)2: no oxidation states .* whether to correct Cl beside O"):
+    with pytest.raises(
+        CorrectionError, match=r"Li\(ClO\)2: no oxidation states .* whether to correct Cl beside O"
+    ):
         correction_of(crystal, "mp2020")
 
 
