@@ -40,6 +40,8 @@ from loop.spec import CorrectionScheme
 if TYPE_CHECKING:
     from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
 
+RULES: Final = 1
+"""To be raised whenever something here makes another correction of the same crystal."""
 GUESS_LIMIT: Final = 60
 """Atoms in the reduced formula up to which oxidation states are guessed from it; 52 took 5 s at worst."""
 FAILURE_REASON: Final = "correction-undecided"
@@ -76,12 +78,12 @@ def correction_of(crystal: Crystal, scheme: CorrectionScheme) -> Correction:
 
 
 def scheme_version(scheme: CorrectionScheme) -> str:
-    """The scheme and the package that computes it; part of a calculation's identity.
+    """The scheme, our rules and the package that computes it; part of a calculation's identity.
 
-    It changes results: between two versions of pymatgen 3 of 500 energies above hull moved by 119 to 217
+    The package changes results: between two versions of pymatgen 3 of 500 energies above hull moved by 119 to 217
     meV/atom, for oxidation states were guessed otherwise (matbench-discovery issue 358).
     """
-    return f"{scheme} corrections, pymatgen-core {version('pymatgen-core')}"
+    return f"{scheme} corrections {RULES}, pymatgen-core {version('pymatgen-core')}"
 
 
 def _mp2020(crystal: Crystal) -> Correction:

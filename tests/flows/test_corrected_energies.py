@@ -68,7 +68,7 @@ def test_candidates_and_references_are_corrected_at_every_fidelity(calculations)
         ("verification", False),
     }
     assert {c.fidelity for c, _ in settled} == verdicts == {"emt+mp2020", "emt-tight+mp2020"}
-    assert all("mp2020 corrections, pymatgen-core" in str((c.code_version, c.settings)) for c, _ in settled)
+    assert all("mp2020 corrections 1, pymatgen-core" in str((c.code_version, c.settings)) for c, _ in settled)
 
 
 def test_elements_stay_as_they_are(calculations):

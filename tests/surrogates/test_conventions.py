@@ -75,7 +75,7 @@ def test_the_fidelity_and_the_version_show_the_scheme(model):
     raw = describe_potential(PotentialSpec(name="sevennet", model=model), HERE)
     corrected = describe_potential(PotentialSpec(name="sevennet", model=model, corrections="mp2020"), HERE)
     assert corrected.fidelity == f"{raw.fidelity}+mp2020"
-    assert corrected.version.startswith(f"{raw.version}; mp2020 corrections, pymatgen-core 20")
+    assert corrected.version.startswith(f"{raw.version}; mp2020 corrections 1, pymatgen-core 20")
 
 
 def test_names_of_matgl_models_tell_their_convention():

@@ -141,7 +141,7 @@ def test_an_element_is_never_corrected():
 
 
 def test_the_scheme_names_who_computes_it():
-    assert scheme_version("mp2020").startswith("mp2020 corrections, pymatgen-core 20")
+    assert scheme_version("mp2020").startswith("mp2020 corrections 1, pymatgen-core 20")
 
 
 def entries(name: str) -> list[ComputedStructureEntry]:

@@ -131,5 +131,5 @@ def test_corrections_are_part_of_the_identity():
         for scheme in ("none", "mp2020")
     )
     assert (raw["fidelity"], corrected["fidelity"]) == ("emt", "emt+mp2020")
-    assert "mp2020 corrections, pymatgen-core" in corrected["potential_version"]
+    assert "mp2020 corrections 1, pymatgen-core" in corrected["potential_version"]
     assert "mp2020" not in raw["potential_version"]

@@ -110,7 +110,7 @@ def test_corrected_energy_keeps_the_raw_one_beside_it(verifier):
     assert raw == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-6)
     assert result.properties["corrections"] == pytest.approx({"oxide": -0.687 / 2, "Ni+U": -2.541 / 2})
     assert result.energy_per_atom == pytest.approx(raw - (0.687 + 2.541) / 2)
-    assert "mp2020 corrections, pymatgen-core" in level.identity(COPPER)["code_version"]
+    assert "mp2020 corrections 1, pymatgen-core" in level.identity(COPPER)["code_version"]
 
 
 def test_undecided_correction_is_a_failure(verifier):
