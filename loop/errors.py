@@ -33,6 +33,10 @@ class PotentialError(MotherlodeError):
     """A potential cannot be loaded (missing weights, wrong import path) or does not know an element."""
 
 
+class CorrectionError(MotherlodeError):
+    """The energy correction of a crystal cannot be decided: nobody can say which of its elements are anions."""
+
+
 class GeneratorError(MotherlodeError):
     """A generator cannot propose anything under the condition it was given."""
 

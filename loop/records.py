@@ -9,7 +9,16 @@ from typing import Any, Final
 from loop.crystal import Crystal
 
 REPRODUCIBLE: Final = frozenset(
-    {"not-converged", "overlap", "collapsed", "exploded", "not-finite", "not-standardised", "unknown-element"}
+    {
+        "not-converged",
+        "overlap",
+        "collapsed",
+        "exploded",
+        "not-finite",
+        "not-standardised",
+        "unknown-element",
+        "correction-undecided",
+    }
 )
 """Reasons of failure that lie in the crystal and the potential, and not in the machine that met them."""
 

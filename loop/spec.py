@@ -20,6 +20,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 PositiveInt = Annotated[int, Field(strict=True, gt=0)]
+CorrectionScheme = Literal["none", "mp2020"]
 
 
 class Model(BaseModel):
@@ -173,6 +174,10 @@ class PotentialSpec(Model):
     """For `ase`: import path of a calculator class or factory, `package.module:Name`."""
     arguments: JsonObject = Field(default_factory=dict)
     """Keyword arguments for the calculator or the potential."""
+    corrections: CorrectionScheme = "none"
+    """What is added to relaxed energies, of candidates and reference phases alike. `mp2020`: the Materials Project's
+    corrections, for potentials whose energies mix PBE and PBE+U (`sevennet`); see "Energy conventions" in
+    docs/potentials.md."""
 
 
 class RelaxationSpec(Model):

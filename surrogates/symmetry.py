@@ -31,7 +31,7 @@ class Symmetry:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Independent ways for atoms and cell to move without breaking the symmetry, rigid shifts along a polar axis included."""
+        """Independent ways to move without breaking the symmetry, rigid shifts along a polar axis included."""
         size = 3 * (self.images.shape[1] + 3)
         unit = np.eye(size).reshape(size, -1, 3)
         # The rank of a projector is its trace.
@@ -65,7 +65,7 @@ def symmetry_of(numbers: Integers, positions: Floats, *, cell: Floats) -> Symmet
     """
     import moyopy
 
-    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional: Floats = np.linalg.solve(cell.T, positions.T).T.astype(np.float64)
     dataset = moyopy.MoyoDataset(
         moyopy.Cell(cell.tolist(), fractional.tolist(), numbers.tolist()), symprec=PRECISION
     )

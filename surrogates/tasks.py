@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from loop.crystal import Crystal
+from loop.errors import CorrectionError
 from loop.records import Failure
-from loop.spec import PotentialSpec, RelaxationSpec
+from loop.spec import CorrectionScheme, PotentialSpec, RelaxationSpec
+from surrogates.corrections import FAILURE_REASON, correction_of
 from surrogates.potential import Potential
 from surrogates.registry import PotentialDescription, describe_potential, load_potential
-from surrogates.relaxation import CODE_VERSION, Relaxation, relax
+from surrogates.relaxation import CODE_VERSION, STAGE, Relaxation, relax
 
 __all__ = [
     "PotentialDescription",
@@ -51,11 +53,14 @@ def relax_task(
 
     Returns:
         For each crystal the fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`, and
-        `share`: its part of the work, by atoms evaluated; the parts add up to one.
+        `share`: its part of the work, by atoms evaluated; the parts add up to one. Where corrections are asked for, the
+        energies are corrected and `uncorrected_energy_per_atom` and `corrections` (eV/atom by cause) stand beside them;
+        failure reason `correction-undecided` says that there is none to be had.
 
     Raises:
         PotentialError: the potential cannot be used at all, for this crystal or any other.
     """
+    spec = PotentialSpec.model_validate(potential)
     loaded = _loaded(json.dumps(potential, sort_keys=True), base)
     settings = RelaxationSpec.model_validate(relaxation)
     given = [Crystal.from_dict(crystal) for crystal in crystals]
@@ -68,19 +73,49 @@ def relax_task(
     # A crystal that was refused before its first evaluation still costs something.
     atoms = [max(own, 1) for own in work]
     return [
-        {
-            **(outcome.to_dict() if isinstance(outcome, Relaxation) else {"failure": asdict(outcome)}),
-            "share": own / sum(atoms),
-        }
+        {**_as_values(outcome, spec.corrections), "share": own / sum(atoms)}
         for outcome, own in zip(outcomes, atoms, strict=True)
     ]
 
 
+def _as_values(outcome: Relaxation | Failure, scheme: CorrectionScheme) -> dict[str, Any]:
+    settled = settle(outcome, scheme) if isinstance(outcome, Relaxation) else outcome
+    return {"failure": asdict(settled)} if isinstance(settled, Failure) else settled
+
+
+def settle(relaxation: Relaxation, scheme: CorrectionScheme) -> dict[str, Any] | Failure:
+    """A relaxation as JSON values with its energies corrected, the raw energy and the correction's parts beside them.
+
+    The starting energy is shifted by the correction of the relaxed crystal too, so that the two still differ by what
+    relaxing gained.
+
+    Args:
+        relaxation: with raw energies.
+        scheme: `none` leaves it as it is.
+
+    Returns:
+        The values, or a failure where the correction cannot be decided: a raw energy must not pass for a corrected one.
+    """
+    values = relaxation.to_dict()
+    if scheme == "none":
+        return values
+    try:
+        correction = correction_of(relaxation.crystal, scheme)
+    except CorrectionError as error:
+        return Failure(stage=STAGE, reason=FAILURE_REASON, detail=str(error))
+    return values | {
+        "energy_per_atom": relaxation.energy_per_atom + correction.energy_per_atom,
+        "starting_energy_per_atom": relaxation.starting_energy_per_atom + correction.energy_per_atom,
+        "uncorrected_energy_per_atom": relaxation.energy_per_atom,
+        "corrections": dict(correction.parts),
+    }
+
+
 def outcome_from_dict(values: Mapping[str, Any]) -> Relaxation | Failure:
-    """Read one of what `relax_task` returned."""
+    """Read one of what `relax_task` returned; where energies were corrected, so are the relaxation's."""
     if "failure" in values:
         return Failure(**values["failure"])
-    return Relaxation.from_dict({name: value for name, value in values.items() if name != "share"})
+    return Relaxation.from_dict({field.name: values[field.name] for field in fields(Relaxation)})
 
 
 def relaxation_identity(potential: _Described, relaxation: RelaxationSpec) -> dict[str, Any]:

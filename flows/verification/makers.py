@@ -27,7 +27,9 @@ from pymatgen.core.structure import Structure
 from flows.verification.calculator import calculator_for
 from flows.verification.failures import CalculationFailedError
 from loop.crystal import Crystal
-from loop.errors import CrystalError
+from loop.errors import CorrectionError, CrystalError
+from loop.spec import CorrectionScheme
+from surrogates.corrections import FAILURE_REASON, correction_of
 
 KILOBAR_PER_GPA: Final = 10.0
 """atomate2's documents give stress in kbar."""
@@ -107,6 +109,8 @@ class RelaxStaticMaker(Maker):  # type: ignore[misc]
     """eV/Å, checked on the static calculation."""
     max_stress: float = 0.5
     """GPa, checked on the static calculation."""
+    corrections: CorrectionScheme = "none"
+    """Scheme of the corrections added to the static energy."""
 
     def make(self, structure: Structure) -> Flow:
         """The flow for one structure."""
@@ -121,6 +125,7 @@ class RelaxStaticMaker(Maker):  # type: ignore[misc]
             relaxation=relaxation.output.output,
             max_force=self.max_force,
             max_stress=self.max_stress,
+            corrections=self.corrections,
         )
         return Flow([relaxation, static, answer], output=answer.output, name=self.name)
 
@@ -136,6 +141,7 @@ def judge_energy(
     relaxation: Any,
     max_force: float,
     max_stress: float,
+    corrections: CorrectionScheme = "none",
 ) -> dict[str, Any]:
     """Check a relaxed crystal and its energy, and answer with them.
 
@@ -148,9 +154,11 @@ def judge_energy(
         relaxation: output document of the relaxation.
         max_force: eV/Å.
         max_stress: GPa.
+        corrections: scheme of the corrections to add; the raw energy and their parts become properties.
 
     Raises:
-        CalculationFailedError: not finite, not converged, collapsed, come apart, or no crystal any more.
+        CalculationFailedError: not finite, not converged, collapsed, come apart, no crystal any more, or its correction
+            cannot be decided.
     """
     steps = steps_of(relaxation)
     largest = check_converged(
@@ -159,13 +167,24 @@ def judge_energy(
     crystal = crystal_of(relaxed, initial=initial)
     if not np.isfinite(energy):
         raise CalculationFailedError("not-finite", f"the energy is {energy}")
-    properties = {
+    energy_per_atom = energy / len(relaxed)
+    properties: dict[str, Any] = {
         "steps": steps,
         **largest,
         "volume_change": relaxed.volume / initial.volume - 1.0,
         "space_group_number": crystal.space_group_number,
     }
-    return {"crystal": crystal.to_dict(), "energy_per_atom": energy / len(relaxed), "properties": properties}
+    if corrections != "none":
+        try:
+            correction = correction_of(crystal, corrections)
+        except CorrectionError as error:
+            raise CalculationFailedError(FAILURE_REASON, str(error)) from error
+        properties |= {
+            "uncorrected_energy_per_atom": energy_per_atom,
+            "corrections": dict(correction.parts),
+        }
+        energy_per_atom += correction.energy_per_atom
+    return {"crystal": crystal.to_dict(), "energy_per_atom": energy_per_atom, "properties": properties}
 
 
 def steps_of(relaxation: Any) -> int | None:

@@ -11,7 +11,8 @@ from flows.verification.dispatch import Dispatcher
 from flows.verification.flow_verifier import FlowVerifier
 from flows.verification.options import PotentialOptions, potential_of, read_options
 from loop.crystal import Crystal
-from loop.spec import RelaxationSpec, Thresholds, VerificationLevel, as_json
+from loop.errors import VerificationError
+from loop.spec import PotentialSpec, RelaxationSpec, Thresholds, VerificationLevel, as_json
 from surrogates.registry import PotentialDescription, describe_potential
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ class PotentialVerifier(FlowVerifier):
         """A level of the campaign file.
 
         Raises:
-            VerificationError: an option is unknown or impossible, or the potential is missing.
+            VerificationError: an option is unknown or impossible, the potential is missing, or the level's name
+                hides that its energies are corrected.
         """
         options = read_options(level, PotentialOptions)
         super().__init__(
             level, timeout=options.timeout or relaxation.timeout, folder=folder, dispatcher=dispatcher
         )
         self._potential = potential_of(level)
+        _check_name(level, self._potential)
         self._base = base.absolute()
         self._max_force = options.max_force or relaxation.max_force
         self._max_stress = options.max_stress or relaxation.max_stress
@@ -98,5 +101,15 @@ class PotentialVerifier(FlowVerifier):
             static_maker=PotentialStaticMaker(potential=dict(potential), base=base),
             max_force=self._max_force,
             max_stress=self._max_stress,
+            corrections=self._potential.corrections,
         )
         return maker.make(crystal.to_structure())
+
+
+def _check_name(level: VerificationLevel, potential: PotentialSpec) -> None:
+    """A level's name names its hull in the ledger and the report, so it must show what was added to the energies."""
+    if potential.corrections != "none" and potential.corrections not in level.name:
+        raise VerificationError(
+            f"verification.{level.name}.name: the level's energies get {potential.corrections} corrections, which "
+            f"its name does not show; call it {f'{level.name}+{potential.corrections}'!r}"
+        )

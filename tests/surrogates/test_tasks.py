@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from loop.crystal import Crystal
 from loop.errors import PotentialError
@@ -16,6 +17,8 @@ from surrogates.tasks import describe_potential, outcome_from_dict, relax_task, 
 from surrogates.workers import WorkerPool
 
 LENNARD_JONES = PotentialSpec(name="lennard_jones")
+# ASE's EMT has parameters for N and O, "just for fun": enough to see what is added to a settled energy.
+CORRECTED = PotentialSpec(name="ase", calculator="ase.calculators.emt:EMT", corrections="mp2020")
 SETTINGS = RelaxationSpec()
 COMPOUND = Crystal.from_atoms(bulk("AlNi", "cesiumchloride", a=3.1))
 OVERLAPPING = Crystal.from_atoms(bulk("Cu", "sc", a=1.2))
@@ -107,3 +110,42 @@ def test_identity_holds_what_decides_and_not_what_does_not():
     mixed = describe_potential(PotentialSpec(name="lennard_jones", arguments={"mixing": 0.3}), Path.cwd())
     assert identity != relaxation_identity(mixed, SETTINGS)
     assert identity["code_version"] >= 1
+
+
+def test_a_corrected_energy_keeps_the_raw_one_and_the_parts_beside_it():
+    values = ask(Crystal.from_atoms(bulk("NiO", "rocksalt", a=4.4)), CORRECTED)
+    raw = ask(
+        Crystal.from_atoms(bulk("NiO", "rocksalt", a=4.4)),
+        CORRECTED.model_copy(update={"corrections": "none"}),
+    )
+    relaxed = outcome_from_dict(values)
+    atoms = relaxed.crystal.to_atoms()
+    atoms.calc = EMT()
+    assert values["uncorrected_energy_per_atom"] == raw["energy_per_atom"]
+    assert raw["energy_per_atom"] == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-6)
+    assert values["corrections"] == pytest.approx({"oxide": -0.687 / 2, "Ni+U": -2.541 / 2})
+    assert relaxed.energy_per_atom == pytest.approx(raw["energy_per_atom"] - (0.687 + 2.541) / 2)
+    gained = values["starting_energy_per_atom"] - values["energy_per_atom"]
+    assert gained == pytest.approx(raw["starting_energy_per_atom"] - raw["energy_per_atom"])
+    assert "corrections" not in raw
+
+
+def test_a_correction_that_cannot_be_decided_is_a_failure():
+    atoms = bulk("AlN", "rocksalt", a=4.4, cubic=True)
+    atoms.symbols[1] = "O"
+    outcome = outcome_from_dict(ask(Crystal.from_atoms(atoms), CORRECTED))
+    assert isinstance(outcome, Failure)
+    assert (outcome.stage, outcome.reason) == ("relaxation", "correction-undecided")
+    assert "whether to correct N beside O" in outcome.detail
+
+
+def test_corrections_are_part_of_the_identity():
+    raw, corrected = (
+        relaxation_identity(
+            describe_potential(CORRECTED.model_copy(update={"corrections": scheme}), Path.cwd()), SETTINGS
+        )
+        for scheme in ("none", "mp2020")
+    )
+    assert (raw["fidelity"], corrected["fidelity"]) == ("emt", "emt+mp2020")
+    assert "mp2020 corrections 1, pymatgen-core" in corrected["potential_version"]
+    assert "mp2020" not in raw["potential_version"]

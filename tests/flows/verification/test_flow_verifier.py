@@ -96,6 +96,37 @@ def test_relaxed_energy_and_crystal(verifier):
     assert result.properties["steps"] >= 2
 
 
+def corrected():
+    """ASE's EMT also knows O and N, roughly."""
+    return PotentialSpec(name="ase", calculator="ase.calculators.emt:EMT", corrections="mp2020")
+
+
+def test_corrected_energy_keeps_the_raw_one_beside_it(verifier):
+    level = verifier(name="emt+mp2020", potential=corrected())
+    result = settle(level, Crystal.from_atoms(bulk("NiO", "rocksalt", a=4.4)))
+    atoms = result.crystal.to_atoms()
+    atoms.calc = EMT()
+    raw = result.properties["uncorrected_energy_per_atom"]
+    assert raw == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-6)
+    assert result.properties["corrections"] == pytest.approx({"oxide": -0.687 / 2, "Ni+U": -2.541 / 2})
+    assert result.energy_per_atom == pytest.approx(raw - (0.687 + 2.541) / 2)
+    assert "mp2020 corrections 1, pymatgen-core" in level.identity(COPPER)["code_version"]
+
+
+def test_undecided_correction_is_a_failure(verifier):
+    atoms = bulk("AlN", "rocksalt", a=4.4, cubic=True)
+    atoms.symbols[1] = "O"
+    result = settle(verifier(name="emt+mp2020", potential=corrected()), Crystal.from_atoms(atoms))
+    assert (result.failure.reason, result.energy_per_atom) == ("correction-undecided", None)
+
+
+def test_level_whose_name_hides_its_corrections_is_refused(verifier):
+    with pytest.raises(
+        VerificationError, match=r"verification\.emt-tight\.name: .* call it 'emt-tight\+mp2020'"
+    ):
+        verifier(name="emt-tight", potential=corrected())
+
+
 def test_cost_is_measured_and_flat_currencies_are_charged(verifier):
     level = verifier(cost={"core_hours": 2.0, "cpu_seconds": 999.0})
     assert level.declared_cost(COPPER) == {"core_hours": 2.0, "cpu_seconds": 999.0}
