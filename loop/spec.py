@@ -296,11 +296,13 @@ def _default_generators() -> tuple[GeneratorSpec, ...]:
 
 
 def _default_verification() -> tuple[VerificationLevel, ...]:
-    sevennet = PotentialSpec(name="sevennet", model="7net-l3i5")
+    # Corrected, because its labels mix PBE and PBE+U, and a hull of the two as they are loses oxides.
+    corrected = PotentialSpec(name="sevennet", model="7net-l3i5", corrections="mp2020")
+    plain = PotentialSpec(name="sevennet", model="7net-l3i5")
     return (
-        VerificationLevel(name="sevennet-l3i5", verifier="potential", potential=sevennet),
+        VerificationLevel(name="sevennet-l3i5+mp2020", verifier="potential", potential=corrected),
         VerificationLevel(
-            name="sevennet-l3i5-phonons", verifier="phonons", potential=sevennet, admits_within=0.1
+            name="sevennet-l3i5-phonons", verifier="phonons", potential=plain, admits_within=0.1
         ),
     )
 

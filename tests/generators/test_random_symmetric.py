@@ -18,7 +18,6 @@ from loop.spec import Space
 NICKEL_TIN_TITANIUM = Condition(space=Space(chemical_systems=("Ni-Sn-Ti",), atoms=(2, 12)))
 
 
-@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 @pytest.mark.parametrize("number", [2, 5, 15, 62, 88, 123, 148, 166, 194, 206, 216, 225, 227])
 def test_orbits_have_the_symmetry_of_the_group(number):
     """spglib finds every operation of the group in a crystal with atoms on its general position."""

@@ -28,7 +28,6 @@ from tests.loop.strategies import decorated_types, disguises, random_cells
 MATCHER = StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5)
 SALT = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 DATA = os.environ.get("MOTHERLODE_DATA")
-pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 needs_data = pytest.mark.skipif(DATA is None, reason="MOTHERLODE_DATA is unset: no real structures to read")
 
 
