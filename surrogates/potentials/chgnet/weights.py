@@ -1,0 +1,205 @@
+"""CHGNet's weights, regrouped for evaluation.
+
+The published network (Deng et al., Nature Machine Intelligence 5, 1031, 2023, Methods) feeds concatenated features
+of atoms, bonds and angles to a first linear layer. Here that layer is one matrix per operand, so that it is
+applied once per atom or bond before its result is gathered onto edges; and the core and the gate of a gated
+perceptron stand side by side along a leading axis of length 2. Matrices map rows: `in x out`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from loop.errors import PotentialError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEATURES: Final = 64
+"""Length of every feature vector, and of every hidden layer of the message functions."""
+CONVOLUTIONS: Final = 4
+REQUIRED: Final = {
+    "n_conv": CONVOLUTIONS, "atom_fea_dim": FEATURES, "bond_fea_dim": FEATURES, "angle_fea_dim": FEATURES,
+    "atom_conv_hidden_dim": FEATURES, "bond_conv_hidden_dim": FEATURES, "angle_layer_hidden_dim": 0,
+    "update_bond": True, "update_angle": True, "mlp_first": True, "is_intensive": True,
+    "non_linearity": "silu",
+}  # fmt: skip
+"""The architecture that is implemented; the three published sets of weights share it."""
+
+
+class _Tensors:
+    """A frozen record of tensors and such records."""
+
+    def to(self, device: str) -> Self:
+        """The same on another device."""
+        import torch
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, torch.Tensor | _Tensors):
+                return value.to(device)
+            return tuple(moved(v) for v in value) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate(_Tensors):
+    """What follows the first linear layer of a gated perceptron."""
+
+    hidden: Tensor | None
+    """`2 x features x features`, after SiLU; None where there is one linear layer only."""
+    hidden_bias: Tensor | None
+    """`2 x 1 x features`."""
+    norm_weight: Tensor | None
+    """`2 x features`; None where nothing is normalised."""
+    norm_bias: Tensor | None
+    """`2 x features`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution(_Tensors):
+    """One message function, its first layer split by operand, each `2 x features x features`."""
+
+    centre: Tensor
+    """On the central atom."""
+    bias: Tensor
+    """`2 x 1 x features`, added with the central atom."""
+    others: tuple[Tensor, ...]
+    """Atom convolution: bond and neighbour. Bond convolution and angle update: left bond, right bond, angle."""
+    gate: Gate
+    out: Tensor | None
+    """`features x features`, on the sum of messages; None for angle updates, which sum nothing."""
+    out_bias: Tensor | None
+    """`features`, only in weights 0.2.0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights(_Tensors):
+    """All of one set of published weights."""
+
+    cutoff: float
+    """Longest bond, Å."""
+    angular_cutoff: float
+    """Longest bond in angles, Å."""
+    envelope: int
+    """Exponent p of the polynomial envelope of both radial bases."""
+    reference_energies: Tensor
+    """`94`, eV/atom by atomic number - 1, double precision."""
+    elements: Tensor
+    """`94 x features`: features of an atom before the first convolution."""
+    radial: Tensor
+    """`n_radial`: frequencies of the radial basis up to `cutoff`."""
+    short_radial: Tensor
+    """`n_radial`: the same up to `angular_cutoff`."""
+    angular: Tensor
+    """`n_angular`: frequencies of the angular basis."""
+    bond: Tensor
+    """`n_radial x features`: features of a bond before the first convolution."""
+    bond_weight: Tensor
+    """`n_radial x features`: of messages along a bond to atoms."""
+    short_bond_weight: Tensor
+    """`n_radial x features`: of messages along a short bond to bonds."""
+    angle: Tensor
+    """`2 n_angular + 1 x features`: features of an angle before the first convolution."""
+    atoms: tuple[Convolution, ...]
+    bonds: tuple[Convolution, ...]
+    angles: tuple[Convolution, ...]
+    """One fewer than bond convolutions: nothing reads the last update of the published network."""
+    readout_norm: tuple[Tensor, ...]
+    """Weight and bias, `features` each; empty where atoms are not normalised before the readout."""
+    readout: tuple[tuple[Tensor, Tensor], ...]
+    """Matrix (`in x out`) and bias of every layer of the perceptron that gives an atom's energy."""
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a checkpoint of the chgnet package; its code is not needed.
+
+    Raises:
+        PotentialError: the file cannot be read, or holds another architecture.
+    """
+    import torch
+
+    try:
+        model = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        settings, state = model["model_args"], model["state_dict"]
+    except Exception as error:
+        raise PotentialError(
+            f"the CHGNet weights {path} cannot be read ({error}); reinstall with "
+            "`pip install --force-reinstall chgnet`"
+        ) from error
+    differing = {k: settings.get(k) for k, v in REQUIRED.items() if settings.get(k) != v}
+    if differing:
+        raise PotentialError(
+            f"the CHGNet weights {path} have another architecture than the published ones: "
+            + ", ".join(f"{k} is {v!r}, not {REQUIRED[k]!r}" for k, v in differing.items())
+        )
+    bases = "bond_basis_expansion.rbf_expansion"
+    return Weights(
+        cutoff=float(settings["atom_graph_cutoff"]),
+        angular_cutoff=float(settings["bond_graph_cutoff"]),
+        envelope=int(settings["cutoff_coeff"]),
+        reference_energies=state["composition_model.fc.weight"][0].double(),
+        elements=state["atom_embedding.embedding.weight"],
+        radial=state[f"{bases}_ag.frequencies"],
+        short_radial=state[f"{bases}_bg.frequencies"],
+        angular=state["angle_basis_expansion.fourier_expansion.frequencies"],
+        bond=_matrix(state, "bond_embedding"),
+        bond_weight=_matrix(state, "bond_weights_ag"),
+        short_bond_weight=_matrix(state, "bond_weights_bg"),
+        angle=_matrix(state, "angle_embedding"),
+        atoms=tuple(_convolution(state, f"atom_conv_layers.{i}", kind="atom") for i in range(CONVOLUTIONS)),
+        bonds=tuple(
+            _convolution(state, f"bond_conv_layers.{i}", kind="bond") for i in range(CONVOLUTIONS - 1)
+        ),
+        angles=tuple(_convolution(state, f"angle_layers.{i}", kind="bond") for i in range(CONVOLUTIONS - 2)),
+        readout_norm=tuple(
+            state[f"readout_norm.{name}"] for name in ("weight", "bias") if f"readout_norm.{name}" in state
+        ),
+        readout=_perceptron(state, "mlp"),
+    )
+
+
+def _matrix(state: Mapping[str, Tensor], name: str) -> Tensor:
+    return state[f"{name}.weight"].T.contiguous()
+
+
+def _perceptron(state: Mapping[str, Tensor], name: str) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Linear layers in order; the package numbers them among activations and dropouts."""
+    numbers = sorted(
+        int(key.split(".")[-2]) for key in state if key.startswith(f"{name}.layers.") and key.endswith("weight")
+    )
+    layers = [f"{name}.layers.{n}" for n in numbers]
+    return tuple((_matrix(state, layer), state[f"{layer}.bias"]) for layer in layers)
+
+
+def _convolution(state: Mapping[str, Tensor], name: str, *, kind: str) -> Convolution:
+    import torch
+
+    core, gate = (_perceptron(state, f"{name}.twoBody_{kind}.mlp_{part}") for part in ("core", "gate"))
+    layers = [
+        (torch.stack([c[0], g[0]]), torch.stack([c[1], g[1]])[:, None])
+        for c, g in zip(core, gate, strict=True)
+    ]
+    first, bias = layers[0]
+    operands = [part.contiguous() for part in first.split(FEATURES, dim=1)]
+    # The package concatenates centre, bond, neighbour for atoms, and left, right, angle, centre for bonds.
+    centre = operands.pop(0 if kind == "atom" else -1)
+    norm = f"{name}.twoBody_{kind}.bn"
+    normalised = f"{norm}1.weight" in state
+    out = f"{name}.mlp_out.layers.1"
+    return Convolution(
+        centre=centre,
+        bias=bias,
+        others=tuple(operands),
+        gate=Gate(
+            hidden=layers[1][0] if len(layers) > 1 else None,
+            hidden_bias=layers[1][1] if len(layers) > 1 else None,
+            norm_weight=torch.stack([state[f"{norm}{i}.weight"] for i in (1, 2)]) if normalised else None,
+            norm_bias=torch.stack([state[f"{norm}{i}.bias"] for i in (1, 2)]) if normalised else None,
+        ),
+        out=_matrix(state, out) if f"{out}.weight" in state else None,
+        out_bias=state.get(f"{out}.bias"),
+    )
