@@ -1,18 +1,18 @@
 """CHGNet's message functions on edges, each with its reverse written out.
 
-Nearly all the time of an evaluation is spent here, on arrays of `n_edges x features`, so these functions do not
-leave it to autograd: the reverse reuses the sigmoids of the forward pass (exponentials cost as much as the
-matrix products), sums over an atom's edges by `embedding_bag` on grouped indices instead of scattering, and
-accumulates in place. Core and gate of a gated perceptron are the two entries of a leading axis.
+Nearly all the time of an evaluation is spent here, on arrays of `n_edges x 128`: the core and the gate of a gated
+perceptron side by side. Autograd is not used: the reverse reuses the sigmoids of the forward pass (exponentials
+cost as much as the matrix products), sums over an atom's edges by `embedding_bag` on grouped indices instead of
+scattering, works in place, and spares thousands of small operations that cost more than a small crystal does.
 
-Torch is imported by this module: import it where an evaluation begins.
+Every function is pure but for what it was given to overwrite, which no caller reads again; so torch can compile
+each by itself. Torch is imported by this module: import it where an evaluation begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,88 +25,8 @@ NORM_EPSILON = 1e-5
 Saved = tuple[Tensor, ...]
 
 
-def gated_forward(z: Tensor, gate: Gate) -> tuple[Tensor, Saved]:
-    """Messages from the first linear layer's result, and what the reverse needs.
-
-    Args:
-        z: `2 x n x features`: core and gate before the first activation.
-        gate: the rest of the gated perceptron.
-
-    Returns:
-        `n x features`: SiLU of the core times sigmoid of the gate; and saved tensors.
-    """
-    saved: Saved = ()
-    if gate.hidden is not None:
-        sigmoid = torch.sigmoid(z)
-        activated = z.mul_(sigmoid)
-        saved = (activated, sigmoid)
-        z = torch.baddbmm(gate.hidden_bias, activated, gate.hidden)
-    if gate.norm_weight is not None and gate.norm_bias is not None:
-        core, core_mean, core_scale = torch.native_layer_norm(
-            z[0], (FEATURES,), gate.norm_weight[0], gate.norm_bias[0], NORM_EPSILON
-        )
-        opening, opening_mean, opening_scale = torch.native_layer_norm(
-            z[1], (FEATURES,), gate.norm_weight[1], gate.norm_bias[1], NORM_EPSILON
-        )
-        saved = (*saved, z, core_mean, core_scale, opening_mean, opening_scale)
-    else:
-        core, opening = z[0], z[1]
-    core_sigmoid, opening = torch.sigmoid(core), torch.sigmoid(opening)
-    core = core * core_sigmoid
-    message = core * opening
-    return message, (*saved, core, core_sigmoid, opening, message)
-
-
-def gated_reverse(change: Tensor, gate: Gate, saved: Saved) -> Tensor:
-    """Derivative by `z` of `gated_forward`.
-
-    Args:
-        change: `n x features`: derivative by the messages.
-        gate: as in the forward pass.
-        saved: from the forward pass.
-
-    Returns:
-        `2 x n x features`.
-    """
-    *saved_before, core, core_sigmoid, opening, message = saved
-    result = change.new_empty((2, *change.shape))
-    # d(x s(x))/dx = s + x s (1 - s), with x s(x) at hand.
-    slope = torch.addcmul(core_sigmoid, core, core_sigmoid, value=-1).add_(core).mul_(opening)
-    torch.mul(change, slope, out=result[0])
-    torch.mul(change, torch.addcmul(message, message, opening, value=-1), out=result[1])
-    if gate.norm_weight is not None:
-        *saved_before, z, core_mean, core_scale, opening_mean, opening_scale = saved_before
-        for i, (mean, scale) in enumerate(((core_mean, core_scale), (opening_mean, opening_scale))):
-            result[i], _, _ = torch.ops.aten.native_layer_norm_backward(
-                result[i], z[i], (FEATURES,), mean, scale, gate.norm_weight[i], gate.norm_bias[i],
-                (True, False, False),
-            )  # fmt: skip
-    if gate.hidden is not None:
-        activated, sigmoid = saved_before
-        result = torch.bmm(result, gate.hidden.transpose(1, 2))
-        result.mul_(torch.addcmul(sigmoid, activated, sigmoid, value=-1).add_(activated))
-    return result
-
-
-def grouped_sum(rows: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
-    """Sums of rows by group.
-
-    Args:
-        rows: `n x features`, or `2 x n x features`.
-        order: `n`: row indices, group after group.
-        offsets: `n_groups`: where in `order` each group starts.
-
-    Returns:
-        `n_groups x features`, or `2 x n_groups x features`.
-    """
-    if rows.dim() == 3:
-        return torch.stack([grouped_sum(half, order, offsets) for half in rows])
-    return torch.nn.functional.embedding_bag(order, rows, offsets, mode="sum")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edges:
-    """Where messages come from and go to."""
+class Edges(NamedTuple):
+    """Where messages come from and go to; every row of a table starts as many edges as it ends."""
 
     start: Tensor
     """`n_edges`: row of the first table that each edge reads, and where its message is summed."""
@@ -117,114 +37,201 @@ class Edges:
     by_end: Tensor
     """`n_edges`: edges grouped by end."""
     offsets: Tensor
-    """`n_rows`: where the groups start; every row starts as many edges as it ends."""
+    """`n_rows`: where the groups begin."""
 
 
-class Project(torch.autograd.Function):
-    """`2 x n x features` from `n x k` by `2 x k x features`."""
+def grouped_sum(rows: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
+    """Sums of rows by group, `n_groups x features`.
 
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, matrices: Tensor) -> Tensor:
-        ctx.matrices = matrices
-        return torch.bmm(features.expand(2, -1, -1), matrices)
-
-    @staticmethod
-    def backward(ctx: Any, change: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return projected_back(change, ctx.matrices), None
+    Args:
+        rows: `n x features`.
+        order: `n`: row indices, group after group.
+        offsets: `n_groups`: where in `order` each group begins.
+    """
+    return torch.nn.functional.embedding_bag(order, rows, offsets, mode="sum")
 
 
-def projected_back(change: Tensor, matrices: Tensor) -> Tensor:
-    """Derivative by the features of `Project`, `n x k`."""
-    return torch.addmm(change[0] @ matrices[0].T, change[1], matrices[1].T)
+def gated_forward(z: Tensor, gate: Gate) -> tuple[Tensor, Saved]:
+    """Messages from the result of the first linear layer, and what the reverse needs.
 
+    Args:
+        z: `n x 128`: core and gate before the first activation; overwritten.
+        gate: the rest of the gated perceptron.
 
-class AtomMessages(torch.autograd.Function):
-    """Messages along bonds, both ways, summed at the atoms that they are for."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, centre: Tensor, neighbour: Tensor, bond: Tensor, weight: Tensor, gate: Gate, edges: Edges
-    ) -> Tensor:
-        """`n_atoms x features` from tables `2 x n_atoms x features`, bonds `2 x n_bonds x features`, weights
-        `n_bonds x features`."""
-        z = centre.index_select(1, edges.start)
-        z += neighbour.index_select(1, edges.end)
-        z.view(2, 2, *weight.shape).add_(bond[:, None])
-        message, saved = gated_forward(z, gate)
-        ctx.saved, ctx.message, ctx.weight, ctx.gate, ctx.edges = saved, message, weight, gate, edges
-        weighted = (message.view(2, *weight.shape) * weight).view(message.shape)
-        return grouped_sum(weighted, edges.by_start, edges.offsets)
-
-    @staticmethod
-    def backward(ctx: Any, change: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        weight, edges = ctx.weight, ctx.edges
-        by_message = change.index_select(0, edges.start).view(2, *weight.shape)
-        by_weight = (by_message * ctx.message.view(2, *weight.shape)).sum(0)
-        by_message *= weight
-        by_z = gated_reverse(by_message.view(ctx.message.shape), ctx.gate, ctx.saved)
-        return (
-            grouped_sum(by_z, edges.by_start, edges.offsets),
-            grouped_sum(by_z, edges.by_end, edges.offsets),
-            by_z.view(2, 2, *weight.shape).sum(1),
-            by_weight,
-            None,
-            None,
+    Returns:
+        `n x 64`: SiLU of the core times sigmoid of the gate; and saved tensors.
+    """
+    saved: Saved = ()
+    if gate.hidden:
+        sigmoid = torch.sigmoid(z)
+        z = z.mul_(sigmoid)
+        saved = (z, sigmoid)
+        core, opening = (
+            torch.addmm(bias, half, matrix)
+            for half, (matrix, bias) in zip(z.split(FEATURES, dim=1), gate.hidden, strict=True)
         )
+    else:
+        core, opening = (half.contiguous() for half in z.split(FEATURES, dim=1))
+    if gate.norms:
+        saved = (*saved, core, opening)
+        core, *core_statistics = torch.native_layer_norm(core, (FEATURES,), *gate.norms[0], NORM_EPSILON)
+        opening, *opening_statistics = torch.native_layer_norm(
+            opening, (FEATURES,), *gate.norms[1], NORM_EPSILON
+        )
+        saved = (*saved, *core_statistics, *opening_statistics)
+    core_sigmoid = torch.sigmoid(core)
+    opening = opening.sigmoid_()
+    core = core.mul_(core_sigmoid)
+    message = core * opening
+    return message, (*saved, core, core_sigmoid, opening, message)
 
 
-class BondMessages(torch.autograd.Function):
-    """Messages along angles, summed at the left arms that they are for."""
+def gated_reverse(change: Tensor, gate: Gate, saved: Saved) -> Tensor:
+    """Derivative by `z` of `gated_forward`, `n x 128`.
 
-    @staticmethod
-    def forward(
-        ctx: Any, left: Tensor, right: Tensor, angle: Tensor, weight: Tensor, matrices: Tensor, gate: Gate,
-        edges: Edges,
-    ) -> Tensor:  # fmt: skip
-        """`n_arms x features` from tables `2 x n_arms x features`, angles `n_angles x k`, right arms' weights
-        `n_arms x features`, and the angles' own part of the first layer, `2 x k x features`."""
-        z = _gathered(left, right, angle, matrices, edges)
-        message, saved = gated_forward(z, gate)
-        weights = weight.index_select(0, edges.end)
-        ctx.saved, ctx.message, ctx.weights, ctx.gate, ctx.edges = saved, message, weights, gate, edges
-        ctx.matrices = matrices
-        return grouped_sum(message * weights, edges.by_start, edges.offsets)
-
-    @staticmethod
-    def backward(ctx: Any, change: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        edges = ctx.edges
-        by_message = change.index_select(0, edges.start)
-        by_weight = grouped_sum(by_message * ctx.message, edges.by_end, edges.offsets)
-        by_z = gated_reverse(by_message.mul_(ctx.weights), ctx.gate, ctx.saved)
-        return (*_reverse_of_gathered(by_z, ctx.matrices, edges), by_weight, None, None, None)
-
-
-class AngleUpdate(torch.autograd.Function):
-    """What is added to the features of each angle."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, left: Tensor, right: Tensor, angle: Tensor, matrices: Tensor, gate: Gate, edges: Edges
-    ) -> Tensor:
-        """`n_angles x features`, from what `BondMessages` takes."""
-        message, ctx.saved = gated_forward(_gathered(left, right, angle, matrices, edges), gate)
-        ctx.gate, ctx.edges, ctx.matrices = gate, edges, matrices
-        return message
-
-    @staticmethod
-    def backward(ctx: Any, change: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        by_z = gated_reverse(change, ctx.gate, ctx.saved)
-        return (*_reverse_of_gathered(by_z, ctx.matrices, ctx.edges), None, None, None)
+    Args:
+        change: `n x 64`: derivative by the messages.
+        gate: as in the forward pass.
+        saved: from the forward pass; partly overwritten.
+    """
+    *saved_before, core, core_sigmoid, opening, message = saved
+    # d(x s(x))/dx = s + x s (1 - s), with x s(x) at hand.
+    by_core = torch.addcmul(core_sigmoid, core, core_sigmoid, value=-1).add_(core).mul_(opening).mul_(change)
+    by_opening = message.addcmul(message, opening, value=-1).mul_(change)
+    if gate.norms:
+        *saved_before, core, opening, mean, scale, opening_mean, opening_scale = saved_before
+        by_core = norm_reverse(by_core, core, mean, scale, *gate.norms[0])
+        by_opening = norm_reverse(by_opening, opening, opening_mean, opening_scale, *gate.norms[1])
+    if not gate.hidden:
+        return torch.cat([by_core, by_opening], dim=1)
+    activated, sigmoid = saved_before
+    by_z = torch.empty_like(activated)
+    for by_half, by_output, (matrix, _) in zip(
+        by_z.split(FEATURES, dim=1), (by_core, by_opening), gate.hidden, strict=True
+    ):
+        torch.mm(by_output, matrix.T, out=by_half)
+    return by_z.mul_(torch.addcmul(sigmoid, activated, sigmoid, value=-1).add_(activated))
 
 
-def _gathered(left: Tensor, right: Tensor, angle: Tensor, matrices: Tensor, edges: Edges) -> Tensor:
-    z = left.index_select(1, edges.start)
-    z += right.index_select(1, edges.end)
-    return z.baddbmm_(angle.expand(2, -1, -1), matrices)
+def norm_reverse(
+    change: Tensor, values: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """Derivative of a layer normalisation by its input, given that by its result."""
+    by_values: Tensor = torch.ops.aten.native_layer_norm_backward(
+        change, values, (FEATURES,), mean, scale, weight, bias, (True, False, False)
+    )[0]
+    return by_values
 
 
-def _reverse_of_gathered(by_z: Tensor, matrices: Tensor, edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
+def atom_messages(
+    centre: Tensor, neighbour: Tensor, along: Tensor, weight: Tensor, gate: Gate, edges: Edges
+) -> tuple[Tensor, Saved]:
+    """Messages along bonds, both ways, summed at the atoms that they are for.
+
+    Args:
+        centre: `n_atoms x 128`, the receiving atom's part of the first layer.
+        neighbour: `n_atoms x 128`, the sending atom's part.
+        along: `n_bonds x 128`, the bond's part.
+        weight: `n_bonds x 64`, what messages are multiplied with.
+        gate: of this convolution.
+        edges: bonds, then the same bonds reversed.
+
+    Returns:
+        `n_atoms x 64`, and saved tensors.
+    """
+    z = centre.index_select(0, edges.start).add_(neighbour.index_select(0, edges.end))
+    message, saved = gated_forward(z.view(2, *along.shape).add_(along).view(z.shape), gate)
+    weighted = (message.view(2, *weight.shape) * weight).view(message.shape)
+    return grouped_sum(weighted, edges.by_start, edges.offsets), saved
+
+
+def atom_messages_reverse(
+    change: Tensor, weight: Tensor, gate: Gate, edges: Edges, saved: Saved
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derivatives of `atom_messages` by centre, neighbour, along and weight, given that by its sums."""
+    message = saved[-1]
+    by_message = change.index_select(0, edges.start)
+    by_weight = (by_message * message).view(2, *weight.shape).sum(0)
+    by_message.view(2, *weight.shape).mul_(weight)
+    by_z = gated_reverse(by_message, gate, saved)
     return (
         grouped_sum(by_z, edges.by_start, edges.offsets),
         grouped_sum(by_z, edges.by_end, edges.offsets),
-        projected_back(by_z, matrices),
+        by_z.view(2, len(weight), -1).sum(0),
+        by_weight,
     )
+
+
+def bond_messages(
+    left: Tensor, right: Tensor, angle: Tensor, matrix: Tensor, weight: Tensor, gate: Gate, edges: Edges
+) -> tuple[Tensor, Saved]:
+    """Messages along angles, summed at the left arms that they are for.
+
+    Args:
+        left: `n_arms x 128`, the left arm's and the vertex' part of the first layer.
+        right: `n_arms x 128`, the right arm's part.
+        angle: `n_angles x k`, features of the angles.
+        matrix: `k x 128`, the angles' part of the first layer.
+        weight: `n_arms x 64`, the right arms' weights of messages.
+        gate: of this convolution.
+        edges: angles.
+
+    Returns:
+        `n_arms x 64`, and saved tensors.
+    """
+    message, saved = gated_forward(_gathered(left, right, angle, matrix, edges), gate)
+    weighted = weight.index_select(0, edges.end).mul_(message)
+    return grouped_sum(weighted, edges.by_start, edges.offsets), saved
+
+
+def bond_messages_reverse(
+    change: Tensor, matrix: Tensor, weight: Tensor, gate: Gate, edges: Edges, saved: Saved
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derivatives of `bond_messages` by left, right, angle and weight, given that by its sums."""
+    by_message = change.index_select(0, edges.start)
+    by_weight = grouped_sum(by_message * saved[-1], edges.by_end, edges.offsets)
+    by_z = gated_reverse(by_message.mul_(weight.index_select(0, edges.end)), gate, saved)
+    return (*_reverse_of_gathered(by_z, matrix, edges), by_weight)
+
+
+def angle_update(
+    left: Tensor, right: Tensor, angle: Tensor, matrix: Tensor, gate: Gate, edges: Edges
+) -> tuple[Tensor, Saved]:
+    """What is added to the features of each angle, `n_angles x 64`; arguments as in `bond_messages`."""
+    return gated_forward(_gathered(left, right, angle, matrix, edges), gate)
+
+
+def angle_update_reverse(
+    change: Tensor, matrix: Tensor, gate: Gate, edges: Edges, saved: Saved
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives of `angle_update` by left, right and angle, given that by its result."""
+    return _reverse_of_gathered(gated_reverse(change, gate, saved), matrix, edges)
+
+
+def _gathered(left: Tensor, right: Tensor, angle: Tensor, matrix: Tensor, edges: Edges) -> Tensor:
+    z = left.index_select(0, edges.start).add_(right.index_select(0, edges.end))
+    return z.addmm_(angle, matrix)
+
+
+def _reverse_of_gathered(by_z: Tensor, matrix: Tensor, edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        grouped_sum(by_z, edges.by_start, edges.offsets),
+        grouped_sum(by_z, edges.by_end, edges.offsets),
+        by_z @ matrix.T,
+    )
+
+
+class Functions(NamedTuple):
+    """The message functions of this module, as they are or compiled."""
+
+    atom_messages: Callable[..., Any] = atom_messages
+    atom_messages_reverse: Callable[..., Any] = atom_messages_reverse
+    bond_messages: Callable[..., Any] = bond_messages
+    bond_messages_reverse: Callable[..., Any] = bond_messages_reverse
+    angle_update: Callable[..., Any] = angle_update
+    angle_update_reverse: Callable[..., Any] = angle_update_reverse
+
+    @classmethod
+    def compiled(cls) -> Functions:
+        """Compiled for any number of atoms, bonds and angles, each when it is first called."""
+        return cls(*(torch.compile(function, dynamic=True, fullgraph=True) for function in cls()))

@@ -11,33 +11,24 @@ weights; this was written for any device and run on CPUs only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, silu
+from torch.nn.functional import silu
 
-from surrogates.potential import Batch, Floats, Integers
+from surrogates.potential import Batch, Floats
+from surrogates.potentials.chgnet import messages
 from surrogates.potentials.chgnet.bases import Bases
+from surrogates.potentials.chgnet.geometry import Geometry, Indices
 from surrogates.potentials.chgnet.graph import CrystalGraph
-from surrogates.potentials.chgnet.messages import (
-    NORM_EPSILON,
-    AngleUpdate,
-    AtomMessages,
-    BondMessages,
-    Edges,
-    Project,
-)
+from surrogates.potentials.chgnet.messages import Saved
 from surrogates.potentials.chgnet.weights import FEATURES, Convolution, Weights
-
-SHRINK_COSINE = 1 - 1e-6
-"""Factor of cosines, as in training: it keeps the arc cosine's slope finite where three atoms are in line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Derivatives in double precision, on the host."""
+    """Double precision, on the host."""
 
     energy: Floats
     """`n_structures`, eV."""
@@ -53,6 +44,7 @@ class Network:
     def __init__(self, weights: Weights, *, compiled: bool = False) -> None:
         self.weights = weights
         self._bases = Bases(weights)
+        self._run = messages.Functions.compiled() if compiled else messages.Functions()
 
     def evaluate(self, batch: Batch, graph: CrystalGraph) -> Result:
         """Energy, forces and virial of every structure.
@@ -61,170 +53,227 @@ class Network:
             batch: structures without isolated atoms.
             graph: theirs.
         """
+        with torch.inference_mode():
+            return self._evaluate(batch, graph)
+
+    def _evaluate(self, batch: Batch, graph: CrystalGraph) -> Result:
         device = self.weights.elements.device
         positions, shift = (torch.from_numpy(a).to(device) for a in (batch.positions, graph.shift))
-        indices = _Indices.of(graph, structure=batch.structure, device=device)
         numbers, structure = (
             torch.from_numpy(a).to(device) for a in (batch.atomic_numbers - 1, batch.structure)
         )
-        vectors = positions[indices.second] + shift - positions[indices.first]
-        vectors.requires_grad_(True)
-        energies = self.atomic_energies(numbers, structure, vectors, indices)
-        (pull,) = torch.autograd.grad(energies.sum(), vectors)
-        vectors = vectors.detach()
+        indices = Indices.of(graph, structure=batch.structure, device=device)
+        first, second = indices.first, indices.second
+        geometry = Geometry.of(positions.index_select(0, second) + shift - positions.index_select(0, first), indices)
+        there_and_back = _Pass(self.weights, self._bases, self._run, geometry, indices)
+        atomic = there_and_back.forward(numbers)
+        pull = there_and_back.reverse()
         forces = torch.zeros_like(positions)
-        forces.index_add_(0, indices.first, pull).index_add_(0, indices.second, pull, alpha=-1)
+        forces.index_add_(0, first, pull).index_add_(0, second, pull, alpha=-1)
         virial = positions.new_zeros(len(batch), 3, 3)
-        virial.index_add_(0, structure[indices.first], vectors[:, :, None] * pull[:, None, :])
+        virial.index_add_(0, structure[first], geometry.vectors[:, :, None] * pull[:, None, :])
         energy = positions.new_zeros(len(batch))
-        energy.index_add_(0, structure, energies.detach().double() + self.weights.reference_energies[numbers])
+        energy.index_add_(0, structure, atomic.double() + self.weights.reference_energies[numbers])
         return Result(energy=_host(energy), forces=_host(forces), virial=_host(virial))
 
-    def atomic_energies(
-        self, numbers: Tensor, structure: Tensor, vectors: Tensor, indices: _Indices
-    ) -> Tensor:
+
+class _Pass:
+    """One evaluation: what the forward pass leaves for the reverse. Derivatives are of the total energy."""
+
+    def __init__(
+        self, weights: Weights, bases: Bases, run: messages.Functions, geometry: Geometry, indices: Indices
+    ) -> None:
+        self._weights, self._bases, self._run = weights, bases, run
+        self._geometry, self._indices = geometry, indices
+        self._saved: list[Any] = []
+
+    def forward(self, numbers: Tensor) -> Tensor:
         """Energy of every atom without its element's reference energy, `n_atoms`, eV.
 
         Args:
             numbers: `n_atoms`, atomic numbers - 1.
-            structure: `n_atoms`.
-            vectors: `n_bonds x 3`, Å, double precision.
-            indices: of the graph.
         """
-        weights, n_short = self.weights, indices.n_short
-        lengths = torch.linalg.vector_norm(vectors, dim=1)
-        radial = self._bases.radial(lengths)
-        bond_weight = radial @ self._bases.bond_weight
-        atoms = weights.elements[numbers]
-        if indices.has_angles:
-            short_radial = self._bases.short_radial(lengths[:n_short])
-            right_weight = short_radial @ self._bases.short_bond_weight
-            bonds = initial_bonds = radial[:n_short] @ self._bases.bond
-            everywhere = torch.zeros_like(weights.elements[0])
-            angles = basis = self._bases.angular(_angles(vectors, lengths, indices))
-        for i, convolution in enumerate(weights.atoms):
-            along = Project.apply(radial, self._bases.bond_in_atoms[i])
-            if i and indices.has_angles:
-                updated = Project.apply(bonds - initial_bonds, convolution.others[0])
-                long = along[:, n_short:]
-                if weights.bonds[i - 1].out_bias is not None:
-                    long = long + indices.in_angles[n_short:] * (everywhere @ convolution.others[0])[:, None]
-                along = torch.cat([along[:, :n_short] + updated, long], dim=1)
-            centre = torch.matmul(atoms, convolution.centre) + convolution.bias
-            neighbour = torch.matmul(atoms, convolution.others[1])
-            summed = AtomMessages.apply(
-                centre, neighbour, along, bond_weight, convolution.gate, indices.bonds
-            )
-            atoms = atoms + summed @ convolution.out
-            if convolution.out_bias is not None:
-                atoms = atoms + convolution.out_bias
-            if i == len(weights.bonds) or not indices.has_angles:
-                continue
-            update = weights.bonds[i]
-            left, right = _arm_tables(atoms, bonds, update, indices)
-            matrices = self._bases.angle_in_bonds if i == 0 else update.others[2]
-            arm_weight = right_weight[indices.arm_bond]
-            summed = BondMessages.apply(
-                left, right, angles, arm_weight, matrices, update.gate, indices.angles
-            )
-            by_bond = summed.new_zeros(n_short, FEATURES).index_add(0, indices.arm_bond, summed)
-            bonds = bonds + (by_bond * right_weight) @ update.out
-            if update.out_bias is not None:
-                # Weights 0.2.0 add a constant to all bonds of a structure with angles, however long.
-                bonds = bonds + indices.in_angles[:n_short] * update.out_bias
-                everywhere = everywhere + update.out_bias
-            if i == len(weights.angles):
-                continue
-            update = weights.angles[i]
-            left, right = _arm_tables(atoms, bonds, update, indices)
-            matrices = self._bases.angle_in_angles if i == 0 else update.others[2]
-            added = AngleUpdate.apply(left, right, angles, matrices, update.gate, indices.angles)
-            angles = (basis @ self._bases.angle if i == 0 else angles) + added
-        return self._read_out(atoms)
+        weights, bases, lengths = self._weights, self._bases, self._geometry.lengths
+        n_short = self._indices.n_short
+        self._radial, radial_saved = bases.radial.forward(lengths)
+        self._bond_weight = self._radial @ bases.bond_weight
+        self._basis_saved: list[Saved] = [radial_saved]
+        if n_short:
+            self._short_radial, short_saved = bases.short_radial.forward(lengths[:n_short])
+            self._short_weight = self._short_radial @ bases.short_bond_weight
+            self._basis_saved.append(short_saved)
+            self._bonds = self._radial[:n_short] @ bases.bond
+            self._angles = self._angle_basis = bases.angular.forward(self._geometry.angles)
+            self._everywhere = torch.zeros_like(weights.elements[0])
+        self._atoms = weights.elements.index_select(0, numbers)
+        self._convolve_atoms(0)
+        for i in range(1, len(weights.atoms)):
+            if n_short:
+                self._convolve_bonds(i - 1)
+                if i <= len(weights.angles):
+                    self._update_angles(i - 1)
+            self._convolve_atoms(i)
+        return self._read_out()
 
-    def _read_out(self, atoms: Tensor) -> Tensor:
-        if self.weights.readout_norm:
-            atoms = layer_norm(atoms, (FEATURES,), *self.weights.readout_norm, NORM_EPSILON)
-        *hidden, last = self.weights.readout
-        for matrix, bias in hidden:
-            atoms = silu(torch.addmm(bias, atoms, matrix))
-        return torch.addmm(last[1], atoms, last[0])[:, 0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Indices:
-    """A `CrystalGraph` as tensors."""
-
-    first: Tensor
-    second: Tensor
-    n_short: int
-    has_angles: bool
-    bonds: Edges
-    """From atoms, along bonds, to atoms."""
-    angles: Edges
-    """From arms, along angles, to arms."""
-    arm: Tensor
-    arm_bond: Tensor
-    """`2 n_short`: short bond of every arm."""
-    arm_centre: Tensor
-    in_angles: Tensor
-    """`n_bonds x 1`: 1 where the bond's structure has angles, else 0."""
-
-    @classmethod
-    def of(cls, graph: CrystalGraph, *, structure: Integers, device: torch.device) -> Self:
-        def tensor(array: Integers) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        n_bonds, n_short = len(graph.first), graph.n_short
-        first, second, by_centre = tensor(graph.first), tensor(graph.second), tensor(graph.by_centre)
-        arm, mirrored = tensor(graph.arm), tensor(graph.mirrored)
-        with_angles = np.zeros(structure[-1] + 1, dtype=np.float32)
-        with_angles[structure[graph.arm_centre[graph.left]]] = 1
-        return cls(
-            first=first,
-            second=second,
-            n_short=n_short,
-            has_angles=len(graph.left) > 0,
-            bonds=Edges(
-                start=torch.cat([first, second]),
-                end=torch.cat([second, first]),
-                by_start=by_centre,
-                by_end=(by_centre + n_bonds) % (2 * n_bonds),
-                offsets=tensor(graph.centre_offsets),
-            ),
-            angles=Edges(
-                start=tensor(graph.left),
-                end=tensor(graph.right),
-                by_start=torch.arange(len(graph.left), device=device),
-                by_end=mirrored,
-                offsets=tensor(graph.arm_offsets),
-            ),
-            arm=arm,
-            arm_bond=arm % n_short if n_short else arm,
-            arm_centre=tensor(graph.arm_centre),
-            in_angles=torch.from_numpy(with_angles[structure[graph.first]]).to(device)[:, None],
+    def _convolve_atoms(self, i: int) -> None:
+        layer, n_short = self._weights.atoms[i], self._indices.n_short
+        centre = torch.addmm(layer.bias, self._atoms, layer.centre)
+        neighbour = self._atoms @ layer.others[1]
+        along = self._radial @ self._bases.bond_in_atoms[i]
+        if i and n_short:
+            torch.mm(self._bonds, layer.others[0], out=along[:n_short])
+            if self._weights.bonds[i - 1].out_bias is not None:
+                along[n_short:] += self._indices.has_angles[n_short:] * (self._everywhere @ layer.others[0])
+        summed, saved = self._run.atom_messages(
+            centre, neighbour, along, self._bond_weight, layer.gate, self._indices.bonds
         )
+        self._atoms = _added(self._atoms, summed, layer)
+        if layer.out_bias is not None:
+            self._atoms += layer.out_bias
+        self._saved.append(saved)
+
+    def _convolve_bonds(self, i: int) -> None:
+        layer, indices = self._weights.bonds[i], self._indices
+        left, right = self._arms(layer)
+        weight = self._short_weight.index_select(0, indices.arm_bond)
+        matrix = layer.others[2] if i else self._bases.angle_in_bonds
+        by_arm, saved = self._run.bond_messages(
+            left, right, self._angles, matrix, weight, layer.gate, indices.angles
+        )
+        summed = indices.by_bond(by_arm)
+        self._bonds = _added(self._bonds, summed * self._short_weight, layer)
+        if layer.out_bias is not None:
+            # Weights 0.2.0 add a constant to every bond of a structure with angles, however long.
+            self._bonds += indices.has_angles[: indices.n_short] * layer.out_bias
+            self._everywhere = self._everywhere + layer.out_bias
+        self._saved.append((weight, matrix, summed, saved))
+
+    def _update_angles(self, i: int) -> None:
+        layer = self._weights.angles[i]
+        left, right = self._arms(layer)
+        matrix = layer.others[2] if i else self._bases.angle_in_angles
+        added, saved = self._run.angle_update(
+            left, right, self._angles, matrix, layer.gate, self._indices.angles
+        )
+        before = self._angles if i else self._angle_basis @ self._bases.angle
+        # Not in place: the reverse still reads what was added.
+        self._angles = before + added
+        self._saved.append((matrix, saved))
+
+    def _arms(self, layer: Convolution) -> tuple[Tensor, Tensor]:
+        """What left and right arms add to the first layer, `n_arms x 128`; the vertex goes with the left."""
+        vertex = torch.addmm(layer.bias, self._atoms, layer.centre)
+        left = (self._bonds @ layer.others[0]).index_select(0, self._indices.arm_bond)
+        right = (self._bonds @ layer.others[1]).index_select(0, self._indices.arm_bond)
+        return left.add_(vertex.index_select(0, self._indices.arm_centre)), right
+
+    def _read_out(self) -> Tensor:
+        values, weights = self._atoms, self._weights
+        if weights.readout_norm:
+            values, *statistics = torch.native_layer_norm(
+                values, (FEATURES,), *weights.readout_norm, messages.NORM_EPSILON
+            )
+            self._saved.append(statistics)
+        *hidden, (last, last_bias) = weights.readout
+        before: list[Tensor] = []
+        for matrix, bias in hidden:
+            before.append(torch.addmm(bias, values, matrix))
+            values = silu(before[-1])
+        self._saved.append(before)
+        return torch.addmm(last_bias, values, last)[:, 0]
+
+    def reverse(self) -> Tensor:
+        """Derivative by the bond vectors, `n_bonds x 3`, eV/Å."""
+        weights, bases, n_short = self._weights, self._bases, self._indices.n_short
+        self._by_atoms = self._read_out_reverse()
+        self._by_radial = torch.zeros_like(self._radial)
+        self._by_bond_weight = torch.zeros_like(self._bond_weight)
+        if n_short:
+            self._by_bonds = torch.zeros_like(self._bonds)
+            self._by_short_weight = torch.zeros_like(self._short_weight)
+            self._by_basis = torch.zeros_like(self._angle_basis)
+            self._by_angles = torch.zeros_like(self._angles)
+        for i in reversed(range(1, len(weights.atoms))):
+            self._convolve_atoms_reverse(i)
+            if n_short:
+                if i <= len(weights.angles):
+                    self._update_angles_reverse(i - 1)
+                self._convolve_bonds_reverse(i - 1)
+        self._convolve_atoms_reverse(0)
+        self._by_radial.addmm_(self._by_bond_weight, bases.bond_weight.T)
+        by_angles = self._geometry.angles
+        if n_short:
+            self._by_radial[:n_short].addmm_(self._by_bonds, bases.bond.T)
+            by_angles = bases.angular.reverse(self._by_basis, self._angle_basis)
+        by_lengths = bases.radial.reverse(self._by_radial, self._basis_saved[0])
+        if n_short:
+            by_short = self._by_short_weight @ bases.short_bond_weight.T
+            by_lengths[:n_short] += bases.short_radial.reverse(by_short, self._basis_saved[1])
+        return self._geometry.reverse(by_lengths, by_angles, self._indices)
+
+    def _read_out_reverse(self) -> Tensor:
+        *hidden, (last, _) = self._weights.readout
+        by_values = last.T.expand(len(self._atoms), -1)
+        for (matrix, _), before in zip(reversed(hidden), reversed(self._saved.pop()), strict=True):
+            by_values = torch.ops.aten.silu_backward(by_values, before) @ matrix.T
+        if not self._weights.readout_norm:
+            return by_values
+        return messages.norm_reverse(by_values, self._atoms, *self._saved.pop(), *self._weights.readout_norm)
+
+    def _convolve_atoms_reverse(self, i: int) -> None:
+        layer, n_short = self._weights.atoms[i], self._indices.n_short
+        by_centre, by_neighbour, by_along, by_weight = self._run.atom_messages_reverse(
+            self._by_atoms @ layer.out.T, self._bond_weight, layer.gate, self._indices.bonds, self._saved.pop()
+        )
+        self._by_bond_weight += by_weight
+        own = n_short if i else 0
+        self._by_radial[own:].addmm_(by_along[own:], self._bases.bond_in_atoms[i].T)
+        if own:
+            self._by_bonds.addmm_(by_along[:own], layer.others[0].T)
+        if i:
+            self._by_atoms.addmm_(by_centre, layer.centre.T).addmm_(by_neighbour, layer.others[1].T)
+
+    def _convolve_bonds_reverse(self, i: int) -> None:
+        layer, indices = self._weights.bonds[i], self._indices
+        weight, matrix, summed, saved = self._saved.pop()
+        by_weighted = self._by_bonds @ layer.out.T
+        self._by_short_weight.addcmul_(by_weighted, summed)
+        by_arm = by_weighted.mul_(self._short_weight).index_select(0, indices.arm_bond)
+        by_left, by_right, by_angles, by_weight = self._run.bond_messages_reverse(
+            by_arm, matrix, weight, layer.gate, indices.angles, saved
+        )
+        self._by_short_weight += indices.by_bond(by_weight)
+        self._arms_reverse(by_left, by_right, layer)
+        self._add_by_angles(by_angles, i)
+
+    def _update_angles_reverse(self, i: int) -> None:
+        layer = self._weights.angles[i]
+        matrix, saved = self._saved.pop()
+        by_left, by_right, by_angles = self._run.angle_update_reverse(
+            self._by_angles, matrix, layer.gate, self._indices.angles, saved
+        )
+        if not i:
+            self._by_basis = self._by_angles @ self._bases.angle.T
+        self._arms_reverse(by_left, by_right, layer)
+        self._add_by_angles(by_angles, i)
+
+    def _add_by_angles(self, by_angles: Tensor, i: int) -> None:
+        """The first convolution and update read the basis itself, the later ones features."""
+        if i:
+            self._by_angles = self._by_angles + by_angles
+        else:
+            self._by_basis = self._by_basis + by_angles
+
+    def _arms_reverse(self, by_left: Tensor, by_right: Tensor, layer: Convolution) -> None:
+        indices = self._indices
+        self._by_bonds.addmm_(indices.by_bond(by_left), layer.others[0].T)
+        self._by_bonds.addmm_(indices.by_bond(by_right), layer.others[1].T)
+        self._by_atoms.addmm_(indices.by_vertex(by_left), layer.centre.T)
 
 
-def _angles(vectors: Tensor, lengths: Tensor, indices: _Indices) -> Tensor:
-    """Angle between the arms of every angle, radians, `n_angles`."""
-    directions = vectors[: indices.n_short] / lengths[: indices.n_short, None]
-    arms = torch.cat([directions, -directions])[indices.arm]
-    cosines = (arms[indices.angles.start] * arms[indices.angles.end]).sum(dim=1)
-    return torch.acos(cosines * SHRINK_COSINE)
-
-
-def _arm_tables(
-    atoms: Tensor, bonds: Tensor, update: Convolution, indices: _Indices
-) -> tuple[Tensor, Tensor]:
-    """What left and right arms add to the first layer of an update, each `2 x n_arms x features`.
-
-    The atom at the vertex goes with the left arm.
-    """
-    vertex = torch.matmul(atoms, update.centre) + update.bias
-    left = Project.apply(bonds, update.others[0])[:, indices.arm_bond] + vertex[:, indices.arm_centre]
-    right = Project.apply(bonds, update.others[1])[:, indices.arm_bond]
-    return left, right
+def _added(values: Tensor, summed: Tensor, layer: Convolution) -> Tensor:
+    """Features after a convolution whose messages were summed."""
+    return torch.addmm(values, summed, layer.out)
 
 
 def _host(values: Tensor) -> Floats:

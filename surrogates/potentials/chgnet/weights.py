@@ -3,7 +3,7 @@
 The published network (Deng et al., Nature Machine Intelligence 5, 1031, 2023, Methods) feeds concatenated features
 of atoms, bonds and angles to a first linear layer. Here that layer is one matrix per operand, so that it is
 applied once per atom or bond before its result is gathered onto edges; and the core and the gate of a gated
-perceptron stand side by side along a leading axis of length 2. Matrices map rows: `in x out`.
+perceptron stand side by side, 64 columns each. Matrices map rows: `in x out`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from loop.errors import PotentialError
 
@@ -30,43 +30,22 @@ REQUIRED: Final = {
 """The architecture that is implemented; the three published sets of weights share it."""
 
 
-class _Tensors:
-    """A frozen record of tensors and such records."""
+class Gate(NamedTuple):
+    """What follows the first linear layer of a gated perceptron: core, then gate."""
 
-    def to(self, device: str) -> Self:
-        """The same on another device."""
-        import torch
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, torch.Tensor | _Tensors):
-                return value.to(device)
-            return tuple(moved(v) for v in value) if isinstance(value, tuple) else value
-
-        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var]
+    hidden: tuple[tuple[Tensor, Tensor], ...]
+    """Matrix `features x features` and bias `features` of each, after SiLU; empty where there is one layer only."""
+    norms: tuple[tuple[Tensor, Tensor], ...]
+    """Weight and bias, `features`, of each; empty where nothing is normalised."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate(_Tensors):
-    """What follows the first linear layer of a gated perceptron."""
-
-    hidden: Tensor | None
-    """`2 x features x features`, after SiLU; None where there is one linear layer only."""
-    hidden_bias: Tensor | None
-    """`2 x 1 x features`."""
-    norm_weight: Tensor | None
-    """`2 x features`; None where nothing is normalised."""
-    norm_bias: Tensor | None
-    """`2 x features`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Convolution(_Tensors):
-    """One message function, its first layer split by operand, each `2 x features x features`."""
+class Convolution(NamedTuple):
+    """One message function, its first layer split by operand, each `features x 2 features`: core, then gate."""
 
     centre: Tensor
     """On the central atom."""
     bias: Tensor
-    """`2 x 1 x features`, added with the central atom."""
+    """`2 features`, added with the central atom."""
     others: tuple[Tensor, ...]
     """Atom convolution: bond and neighbour. Bond convolution and angle update: left bond, right bond, angle."""
     gate: Gate
@@ -77,7 +56,7 @@ class Convolution(_Tensors):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights(_Tensors):
+class Weights:
     """All of one set of published weights."""
 
     cutoff: float
@@ -112,6 +91,10 @@ class Weights(_Tensors):
     """Weight and bias, `features` each; empty where atoms are not normalised before the readout."""
     readout: tuple[tuple[Tensor, Tensor], ...]
     """Matrix (`in x out`) and bias of every layer of the perceptron that gives an atom's energy."""
+
+    def to(self, device: str) -> Weights:
+        """The same on another device."""
+        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
 
 
 def read_weights(path: Path) -> Weights:
@@ -178,28 +161,33 @@ def _perceptron(state: Mapping[str, Tensor], name: str) -> tuple[tuple[Tensor, T
 def _convolution(state: Mapping[str, Tensor], name: str, *, kind: str) -> Convolution:
     import torch
 
-    core, gate = (_perceptron(state, f"{name}.twoBody_{kind}.mlp_{part}") for part in ("core", "gate"))
-    layers = [
-        (torch.stack([c[0], g[0]]), torch.stack([c[1], g[1]])[:, None])
-        for c, g in zip(core, gate, strict=True)
-    ]
-    first, bias = layers[0]
-    operands = [part.contiguous() for part in first.split(FEATURES, dim=1)]
+    halves = tuple(_perceptron(state, f"{name}.twoBody_{kind}.mlp_{part}") for part in ("core", "gate"))
+    first, bias = (torch.cat([half[0][i] for half in halves], dim=-1) for i in (0, 1))
+    operands = [part.contiguous() for part in first.split(FEATURES)]
     # The package concatenates centre, bond, neighbour for atoms, and left, right, angle, centre for bonds.
     centre = operands.pop(0 if kind == "atom" else -1)
-    norm = f"{name}.twoBody_{kind}.bn"
-    normalised = f"{norm}1.weight" in state
+    norms = [f"{name}.twoBody_{kind}.bn{i}" for i in (1, 2)]
     out = f"{name}.mlp_out.layers.1"
     return Convolution(
         centre=centre,
         bias=bias,
         others=tuple(operands),
         gate=Gate(
-            hidden=layers[1][0] if len(layers) > 1 else None,
-            hidden_bias=layers[1][1] if len(layers) > 1 else None,
-            norm_weight=torch.stack([state[f"{norm}{i}.weight"] for i in (1, 2)]) if normalised else None,
-            norm_bias=torch.stack([state[f"{norm}{i}.bias"] for i in (1, 2)]) if normalised else None,
+            hidden=tuple(half[1] for half in halves if len(half) > 1),
+            norms=tuple((state[f"{n}.weight"], state[f"{n}.bias"]) for n in norms if f"{n}.weight" in state),
         ),
         out=_matrix(state, out) if f"{out}.weight" in state else None,
         out_bias=state.get(f"{out}.bias"),
     )
+
+
+def _moved(value: Any, device: str) -> Any:
+    """A tensor, or tuples of them however nested, on another device; anything else as it is."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        moved = [_moved(item, device) for item in value]
+        return type(value)(*moved) if hasattr(value, "_fields") else tuple(moved)
+    return value
