@@ -105,12 +105,20 @@ def gated_reverse(change: Tensor, gate: Gate, saved: Saved) -> Tensor:
     if not gate.hidden:
         return torch.cat([by_core, by_opening], dim=1)
     activated, sigmoid = saved_before
-    by_z = torch.empty_like(activated)
-    for by_half, by_output, (matrix, _) in zip(
-        by_z.split(FEATURES, dim=1), (by_core, by_opening), gate.hidden, strict=True
-    ):
-        torch.mm(by_output, matrix.T, out=by_half)
+    by_z = _side_by_side(
+        by_core, gate.hidden[0][0].T, by_opening, gate.hidden[1][0].T, out=torch.empty_like(activated)
+    )
     return by_z.mul_(torch.addcmul(sigmoid, activated, sigmoid, value=-1).add_(activated))
+
+
+def _side_by_side(core: Tensor, first: Tensor, opening: Tensor, second: Tensor, *, out: Tensor) -> Tensor:
+    """Both products, one in each half of the columns."""
+    if torch.compiler.is_compiling():
+        # Dynamo takes no output that is not contiguous.
+        return torch.cat([core @ first, opening @ second], dim=1)
+    torch.mm(core, first, out=out[:, :FEATURES])
+    torch.mm(opening, second, out=out[:, FEATURES:])
+    return out
 
 
 def norm_reverse(
