@@ -8,8 +8,9 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surrogates.neighbours import pairs_on_device
 from surrogates.potential import Batch
-from surrogates.potentials.chgnet.graph import brute_force_pairs, crystal_graph
+from surrogates.potentials.chgnet.graph import crystal_graph
 from tests.surrogates.chgnet.samples import peculiar_crystals
 
 CUTOFF, ANGULAR_CUTOFF = 6.0, 3.0
@@ -18,7 +19,7 @@ CUTOFF, ANGULAR_CUTOFF = 6.0, 3.0
 def tensor_pairs(positions, cell, cutoff):
     import torch
 
-    found = brute_force_pairs(torch.from_numpy(positions), torch.from_numpy(cell), cutoff)
+    found = pairs_on_device(torch.from_numpy(positions), torch.from_numpy(cell), cutoff)
     return tuple(array.numpy() for array in found)
 
 
