@@ -61,4 +61,5 @@ def inverse_stiffness(numbers: Integers, positions: Floats, *, cell: Floats, sca
         for b in range(3):
             along = (1 - SIDEWAYS) * directions[:, a] * directions[:, b] + SIDEWAYS * (a == b)
             hessian[np.ix_(place[a], place[b])] += (stretch * (stiffness * along)[:, None]).T @ stretch
-    return np.linalg.inv(hessian)
+    inverse: Floats = np.linalg.inv(hessian).astype(np.float64)
+    return inverse

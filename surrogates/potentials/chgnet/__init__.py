@@ -38,7 +38,9 @@ SECONDS_PER_ATOM: Final = 0.02
 class CHGNetPotential:
     """CHGNet in batches."""
 
-    def __init__(self, model_name: str, *, weights: Path, compiled: bool = False, device: str = "cpu") -> None:
+    def __init__(
+        self, model_name: str, *, weights: Path, compiled: bool = False, device: str = "cpu"
+    ) -> None:
         """CHGNet.
 
         Args:

@@ -100,7 +100,7 @@ def _angle_matrix(weights: Weights) -> Tensor:
     The published basis is 1/sqrt(2), sines and cosines, all divided by sqrt(pi).
     """
     n = len(weights.angular)
-    constant, sines, cosines = weights.angle.split([1, n, n])
+    constant, sines, cosines = weights.angle[:1], weights.angle[1 : n + 1], weights.angle[n + 1 :]
     surplus = len(padded(weights.angular, by_at_least=1)) - n
     sines = _rows(sines, n + surplus)
     cosines = _rows(torch.cat([cosines, constant / math.sqrt(2)]), n + surplus)

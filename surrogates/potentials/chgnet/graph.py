@@ -83,9 +83,7 @@ def crystal_graph(
     )
 
 
-def _bonds(
-    batch: Batch, *, cutoff: float, pairs: PairFinder
-) -> tuple[Integers, Integers, Floats, Floats]:
+def _bonds(batch: Batch, *, cutoff: float, pairs: PairFinder) -> tuple[Integers, Integers, Floats, Floats]:
     """First and second atom within the batch, shift (Å) and distance (Å) of every bond."""
     parts: list[tuple[Integers, Integers, Floats, Floats]] = []
     offset = 0

@@ -68,16 +68,14 @@ def gated_forward(z: Tensor, gate: Gate) -> tuple[Tensor, Saved]:
         saved = (z, sigmoid)
         core, opening = (
             torch.addmm(bias, half, matrix)
-            for half, (matrix, bias) in zip(z.split(FEATURES, dim=1), gate.hidden, strict=True)
+            for half, (matrix, bias) in zip(z.chunk(2, dim=1), gate.hidden, strict=True)
         )
     else:
-        core, opening = (half.contiguous() for half in z.split(FEATURES, dim=1))
+        core, opening = (half.contiguous() for half in z.chunk(2, dim=1))
     if gate.norms:
         saved = (*saved, core, opening)
-        core, *core_statistics = torch.native_layer_norm(core, (FEATURES,), *gate.norms[0], NORM_EPSILON)
-        opening, *opening_statistics = torch.native_layer_norm(
-            opening, (FEATURES,), *gate.norms[1], NORM_EPSILON
-        )
+        core, *core_statistics = normalised(core, gate.norms[0])
+        opening, *opening_statistics = normalised(opening, gate.norms[1])
         saved = (*saved, *core_statistics, *opening_statistics)
     core_sigmoid = torch.sigmoid(core)
     opening = opening.sigmoid_()
@@ -100,8 +98,10 @@ def gated_reverse(change: Tensor, gate: Gate, saved: Saved) -> Tensor:
     by_opening = message.addcmul(message, opening, value=-1).mul_(change)
     if gate.norms:
         *saved_before, core, opening, mean, scale, opening_mean, opening_scale = saved_before
-        by_core = norm_reverse(by_core, core, mean, scale, *gate.norms[0])
-        by_opening = norm_reverse(by_opening, opening, opening_mean, opening_scale, *gate.norms[1])
+        by_core = norm_reverse(by_core, core, mean=mean, scale=scale, norm=gate.norms[0])
+        by_opening = norm_reverse(
+            by_opening, opening, mean=opening_mean, scale=opening_scale, norm=gate.norms[1]
+        )
     if not gate.hidden:
         return torch.cat([by_core, by_opening], dim=1)
     activated, sigmoid = saved_before
@@ -121,18 +121,23 @@ def _side_by_side(core: Tensor, first: Tensor, opening: Tensor, second: Tensor, 
     return out
 
 
+def normalised(values: Tensor, norm: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer normalisation of `n x 64`, and the mean and scale of every row that its reverse needs."""
+    return torch.native_layer_norm(values, (FEATURES,), norm[0], norm[1], NORM_EPSILON)
+
+
 def norm_reverse(
-    change: Tensor, values: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor
+    change: Tensor, values: Tensor, *, mean: Tensor, scale: Tensor, norm: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Derivative of a layer normalisation by its input, given that by its result."""
     by_values: Tensor = torch.ops.aten.native_layer_norm_backward(
-        change, values, (FEATURES,), mean, scale, weight, bias, (True, False, False)
+        change, values, (FEATURES,), mean, scale, *norm, (True, False, False)
     )[0]
     return by_values
 
 
 def atom_messages(
-    centre: Tensor, neighbour: Tensor, along: Tensor, weight: Tensor, gate: Gate, edges: Edges
+    centre: Tensor, neighbour: Tensor, *, along: Tensor, weight: Tensor, gate: Gate, edges: Edges
 ) -> tuple[Tensor, Saved]:
     """Messages along bonds, both ways, summed at the atoms that they are for.
 
@@ -154,7 +159,7 @@ def atom_messages(
 
 
 def atom_messages_reverse(
-    change: Tensor, weight: Tensor, gate: Gate, edges: Edges, saved: Saved
+    change: Tensor, weight: Tensor, *, gate: Gate, edges: Edges, saved: Saved
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Derivatives of `atom_messages` by centre, neighbour, along and weight, given that by its sums."""
     message = saved[-1]
@@ -171,7 +176,7 @@ def atom_messages_reverse(
 
 
 def bond_messages(
-    left: Tensor, right: Tensor, angle: Tensor, matrix: Tensor, weight: Tensor, gate: Gate, edges: Edges
+    left: Tensor, right: Tensor, *, angle: Tensor, matrix: Tensor, weight: Tensor, gate: Gate, edges: Edges
 ) -> tuple[Tensor, Saved]:
     """Messages along angles, summed at the left arms that they are for.
 
@@ -193,7 +198,7 @@ def bond_messages(
 
 
 def bond_messages_reverse(
-    change: Tensor, matrix: Tensor, weight: Tensor, gate: Gate, edges: Edges, saved: Saved
+    change: Tensor, matrix: Tensor, *, weight: Tensor, gate: Gate, edges: Edges, saved: Saved
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Derivatives of `bond_messages` by left, right, angle and weight, given that by its sums."""
     by_message = change.index_select(0, edges.start)
@@ -203,14 +208,14 @@ def bond_messages_reverse(
 
 
 def angle_update(
-    left: Tensor, right: Tensor, angle: Tensor, matrix: Tensor, gate: Gate, edges: Edges
+    left: Tensor, right: Tensor, *, angle: Tensor, matrix: Tensor, gate: Gate, edges: Edges
 ) -> tuple[Tensor, Saved]:
     """What is added to the features of each angle, `n_angles x 64`; arguments as in `bond_messages`."""
     return gated_forward(_gathered(left, right, angle, matrix, edges), gate)
 
 
 def angle_update_reverse(
-    change: Tensor, matrix: Tensor, gate: Gate, edges: Edges, saved: Saved
+    change: Tensor, matrix: Tensor, *, gate: Gate, edges: Edges, saved: Saved
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives of `angle_update` by left, right and angle, given that by its result."""
     return _reverse_of_gathered(gated_reverse(change, gate, saved), matrix, edges)

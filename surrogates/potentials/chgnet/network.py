@@ -23,7 +23,7 @@ from surrogates.potentials.chgnet.bases import Bases
 from surrogates.potentials.chgnet.geometry import Geometry, Indices
 from surrogates.potentials.chgnet.graph import CrystalGraph
 from surrogates.potentials.chgnet.messages import Saved
-from surrogates.potentials.chgnet.weights import FEATURES, Convolution, Weights
+from surrogates.potentials.chgnet.weights import Convolution, Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,9 @@ class Network:
         )
         indices = Indices.of(graph, structure=batch.structure, device=device)
         first, second = indices.first, indices.second
-        geometry = Geometry.of(positions.index_select(0, second) + shift - positions.index_select(0, first), indices)
+        geometry = Geometry.of(
+            positions.index_select(0, second) + shift - positions.index_select(0, first), indices
+        )
         there_and_back = _Pass(self.weights, self._bases, self._run, geometry, indices)
         atomic = there_and_back.forward(numbers)
         pull = there_and_back.reverse()
@@ -125,7 +127,12 @@ class _Pass:
             if self._weights.bonds[i - 1].out_bias is not None:
                 along[n_short:] += self._indices.has_angles[n_short:] * (self._everywhere @ layer.others[0])
         summed, saved = self._run.atom_messages(
-            centre, neighbour, along, self._bond_weight, layer.gate, self._indices.bonds
+            centre,
+            neighbour,
+            along=along,
+            weight=self._bond_weight,
+            gate=layer.gate,
+            edges=self._indices.bonds,
         )
         self._atoms = _added(self._atoms, summed, layer)
         if layer.out_bias is not None:
@@ -138,7 +145,13 @@ class _Pass:
         weight = self._short_weight.index_select(0, indices.arm_bond)
         matrix = layer.others[2] if i else self._bases.angle_in_bonds
         by_arm, saved = self._run.bond_messages(
-            left, right, self._angles, matrix, weight, layer.gate, indices.angles
+            left,
+            right,
+            angle=self._angles,
+            matrix=matrix,
+            weight=weight,
+            gate=layer.gate,
+            edges=indices.angles,
         )
         summed = indices.by_bond(by_arm)
         self._bonds = _added(self._bonds, summed * self._short_weight, layer)
@@ -153,7 +166,7 @@ class _Pass:
         left, right = self._arms(layer)
         matrix = layer.others[2] if i else self._bases.angle_in_angles
         added, saved = self._run.angle_update(
-            left, right, self._angles, matrix, layer.gate, self._indices.angles
+            left, right, angle=self._angles, matrix=matrix, gate=layer.gate, edges=self._indices.angles
         )
         before = self._angles if i else self._angle_basis @ self._bases.angle
         # Not in place: the reverse still reads what was added.
@@ -170,9 +183,7 @@ class _Pass:
     def _read_out(self) -> Tensor:
         values, weights = self._atoms, self._weights
         if weights.readout_norm:
-            values, *statistics = torch.native_layer_norm(
-                values, (FEATURES,), *weights.readout_norm, messages.NORM_EPSILON
-            )
+            values, *statistics = messages.normalised(values, weights.readout_norm)
             self._saved.append(statistics)
         *hidden, (last, last_bias) = weights.readout
         before: list[Tensor] = []
@@ -218,12 +229,19 @@ class _Pass:
             by_values = torch.ops.aten.silu_backward(by_values, before) @ matrix.T
         if not self._weights.readout_norm:
             return by_values
-        return messages.norm_reverse(by_values, self._atoms, *self._saved.pop(), *self._weights.readout_norm)
+        mean, scale = self._saved.pop()
+        return messages.norm_reverse(
+            by_values, self._atoms, mean=mean, scale=scale, norm=self._weights.readout_norm
+        )
 
     def _convolve_atoms_reverse(self, i: int) -> None:
         layer, n_short = self._weights.atoms[i], self._indices.n_short
         by_centre, by_neighbour, by_along, by_weight = self._run.atom_messages_reverse(
-            self._by_atoms @ layer.out.T, self._bond_weight, layer.gate, self._indices.bonds, self._saved.pop()
+            self._by_atoms @ layer.out.T,
+            self._bond_weight,
+            gate=layer.gate,
+            edges=self._indices.bonds,
+            saved=self._saved.pop(),
         )
         self._by_bond_weight += by_weight
         own = n_short if i else 0
@@ -240,7 +258,7 @@ class _Pass:
         self._by_short_weight.addcmul_(by_weighted, summed)
         by_arm = by_weighted.mul_(self._short_weight).index_select(0, indices.arm_bond)
         by_left, by_right, by_angles, by_weight = self._run.bond_messages_reverse(
-            by_arm, matrix, weight, layer.gate, indices.angles, saved
+            by_arm, matrix, weight=weight, gate=layer.gate, edges=indices.angles, saved=saved
         )
         self._by_short_weight += indices.by_bond(by_weight)
         self._arms_reverse(by_left, by_right, layer)
@@ -250,7 +268,7 @@ class _Pass:
         layer = self._weights.angles[i]
         matrix, saved = self._saved.pop()
         by_left, by_right, by_angles = self._run.angle_update_reverse(
-            self._by_angles, matrix, layer.gate, self._indices.angles, saved
+            self._by_angles, matrix, gate=layer.gate, edges=self._indices.angles, saved=saved
         )
         if not i:
             self._by_basis = self._by_angles @ self._bases.angle.T

@@ -49,8 +49,8 @@ class Convolution(NamedTuple):
     others: tuple[Tensor, ...]
     """Atom convolution: bond and neighbour. Bond convolution and angle update: left bond, right bond, angle."""
     gate: Gate
-    out: Tensor | None
-    """`features x features`, on the sum of messages; None for angle updates, which sum nothing."""
+    out: Tensor
+    """`features x features`, on the sum of messages; empty for angle updates, which sum nothing."""
     out_bias: Tensor | None
     """`features`, only in weights 0.2.0."""
 
@@ -87,8 +87,8 @@ class Weights:
     bonds: tuple[Convolution, ...]
     angles: tuple[Convolution, ...]
     """One fewer than bond convolutions: nothing reads the last update of the published network."""
-    readout_norm: tuple[Tensor, ...]
-    """Weight and bias, `features` each; empty where atoms are not normalised before the readout."""
+    readout_norm: tuple[Tensor, Tensor] | None
+    """Weight and bias, `features` each; None where atoms are not normalised before the readout."""
     readout: tuple[tuple[Tensor, Tensor], ...]
     """Matrix (`in x out`) and bias of every layer of the perceptron that gives an atom's energy."""
 
@@ -138,9 +138,9 @@ def read_weights(path: Path) -> Weights:
             _convolution(state, f"bond_conv_layers.{i}", kind="bond") for i in range(CONVOLUTIONS - 1)
         ),
         angles=tuple(_convolution(state, f"angle_layers.{i}", kind="bond") for i in range(CONVOLUTIONS - 2)),
-        readout_norm=tuple(
-            state[f"readout_norm.{name}"] for name in ("weight", "bias") if f"readout_norm.{name}" in state
-        ),
+        readout_norm=(state["readout_norm.weight"], state["readout_norm.bias"])
+        if "readout_norm.weight" in state
+        else None,
         readout=_perceptron(state, "mlp"),
     )
 
@@ -152,7 +152,9 @@ def _matrix(state: Mapping[str, Tensor], name: str) -> Tensor:
 def _perceptron(state: Mapping[str, Tensor], name: str) -> tuple[tuple[Tensor, Tensor], ...]:
     """Linear layers in order; the package numbers them among activations and dropouts."""
     numbers = sorted(
-        int(key.split(".")[-2]) for key in state if key.startswith(f"{name}.layers.") and key.endswith("weight")
+        int(key.split(".")[-2])
+        for key in state
+        if key.startswith(f"{name}.layers.") and key.endswith("weight")
     )
     layers = [f"{name}.layers.{n}" for n in numbers]
     return tuple((_matrix(state, layer), state[f"{layer}.bias"]) for layer in layers)
@@ -163,7 +165,7 @@ def _convolution(state: Mapping[str, Tensor], name: str, *, kind: str) -> Convol
 
     halves = tuple(_perceptron(state, f"{name}.twoBody_{kind}.mlp_{part}") for part in ("core", "gate"))
     first, bias = (torch.cat([half[0][i] for half in halves], dim=-1) for i in (0, 1))
-    operands = [part.contiguous() for part in first.split(FEATURES)]
+    operands = [part.contiguous() for part in first.chunk(len(first) // FEATURES)]
     # The package concatenates centre, bond, neighbour for atoms, and left, right, angle, centre for bonds.
     centre = operands.pop(0 if kind == "atom" else -1)
     norms = [f"{name}.twoBody_{kind}.bn{i}" for i in (1, 2)]
@@ -176,7 +178,7 @@ def _convolution(state: Mapping[str, Tensor], name: str, *, kind: str) -> Convol
             hidden=tuple(half[1] for half in halves if len(half) > 1),
             norms=tuple((state[f"{n}.weight"], state[f"{n}.bias"]) for n in norms if f"{n}.weight" in state),
         ),
-        out=_matrix(state, out) if f"{out}.weight" in state else None,
+        out=_matrix(state, out) if f"{out}.weight" in state else torch.empty(0),
         out_bias=state.get(f"{out}.bias"),
     )
 

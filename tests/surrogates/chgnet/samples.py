@@ -89,7 +89,7 @@ def peculiar_crystals():
     shifted.positions += [13.0, -7.0, 3.0]
     return {
         "one atom": bulk("Cu", "fcc", a=3.6),
-        "one atom, many arms": bulk("Al", "fcc", a=2.7),
+        "one atom, many arms": bulk("Al", "fcc", a=3.9),
         "perfect rock salt": bulk("MgO", "rocksalt", a=4.2),
         "sheared": disturbed(sheared, rng),
         "no angles": dimer,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ def assert_agreement(structures, model):
     assert not found.refused
     energies, forces, stresses = package_evaluation(structures, model)
     counts = np.array([len(atoms) for atoms in structures])
-    np.testing.assert_allclose(found.energy / counts, energies, rtol=0, atol=1e-5)
+    # Weights 0.2.0 normalise nothing: the package itself is 1.05e-5 eV/atom from double precision in MgO.
+    noise = 2e-5 if model == "0.2.0" else 1e-5
+    np.testing.assert_allclose(found.energy / counts, energies, rtol=0, atol=noise)
     # A force of tens of eV/Å is known to the package to seven digits of its largest terms, no better.
     np.testing.assert_allclose(found.forces, forces, rtol=2e-5, atol=5e-4)
     np.testing.assert_allclose(found.stress, stresses, rtol=2e-5, atol=3e-5)
@@ -49,7 +52,9 @@ def test_many_and_large_real_crystals_agree_with_the_package(model, count):
 
 
 def mixture():
-    return [disturbed(atoms, np.random.default_rng(i)) for i, atoms in enumerate(peculiar_crystals().values())]
+    return [
+        disturbed(atoms, np.random.default_rng(i)) for i, atoms in enumerate(peculiar_crystals().values())
+    ]
 
 
 @pytest.mark.parametrize("model", ["0.3.0", "0.2.0"])
@@ -65,6 +70,35 @@ def test_a_structure_does_not_feel_its_batch(model):
         assert together.energy[place] == pytest.approx(alone.energy[0], abs=3e-6 * len(structures[i]))
         np.testing.assert_allclose(together.forces[atoms], alone.forces, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(together.stress[place], alone.stress[0], rtol=1e-5, atol=1e-5)
+
+
+def in_double_precision(values):
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return values.double()
+    if isinstance(values, tuple):
+        doubled = [in_double_precision(value) for value in values]
+        return type(values)(*doubled) if hasattr(values, "_fields") else tuple(doubled)
+    return values
+
+
+@pytest.mark.parametrize("model", ["0.3.0", "0.2.0", "r2scan"])
+def test_single_precision_costs_next_to_nothing(model):
+    """Against the same weights in double precision; the package itself is off by up to 1e-5 eV/atom here."""
+    from surrogates.potentials.chgnet.network import Network
+
+    batch = Batch.from_atoms(list(peculiar_crystals().values()))
+    calculator = potential(model)
+    weights = calculator._network.weights
+    doubled = replace(
+        weights, **{f.name: in_double_precision(getattr(weights, f.name)) for f in fields(weights)}
+    )
+    exact = Network(doubled).evaluate(batch, calculator._graph(batch))
+    found = calculator.evaluate(batch)
+    counts = np.bincount(batch.structure)
+    np.testing.assert_allclose(found.energy / counts, exact.energy / counts, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(found.forces, exact.forces, rtol=1e-5, atol=2e-4)
 
 
 def test_forces_and_stress_are_slopes_of_the_energy_everywhere():

@@ -25,7 +25,9 @@ def gated(z, parts):
     halves = z.split(FEATURES, dim=1)
     if parts.hidden:
         silu = torch.nn.functional.silu
-        halves = [silu(half) @ matrix + bias for half, (matrix, bias) in zip(halves, parts.hidden, strict=True)]
+        halves = [
+            silu(half) @ matrix + bias for half, (matrix, bias) in zip(halves, parts.hidden, strict=True)
+        ]
     if parts.norms:
         halves = [
             torch.nn.functional.layer_norm(half, (FEATURES,), *norm)
@@ -94,9 +96,11 @@ def test_atom_messages(parts):
     inputs = [random(5, 2 * FEATURES, seed=i) for i in range(3)] + [random(5, FEATURES)]
     assert_reverse(
         lambda centre, neighbour, along, weight: messages.atom_messages(
-            centre, neighbour, along, weight, parts, ring
+            centre, neighbour, along=along, weight=weight, gate=parts, edges=ring
         ),
-        lambda change, saved: messages.atom_messages_reverse(change, inputs[3], parts, ring, saved),
+        lambda change, saved: messages.atom_messages_reverse(
+            change, inputs[3], gate=parts, edges=ring, saved=saved
+        ),
         expected,
         inputs,
     )
@@ -114,9 +118,11 @@ def test_bond_messages(parts):
     inputs = [random(5, 2 * FEATURES, seed=i) for i in range(2)] + [random(10, 16), random(5, FEATURES)]
     assert_reverse(
         lambda left, right, angle, weight: messages.bond_messages(
-            left, right, angle, matrix, weight, parts, ring
+            left, right, angle=angle, matrix=matrix, weight=weight, gate=parts, edges=ring
         ),
-        lambda change, saved: messages.bond_messages_reverse(change, matrix, inputs[3], parts, ring, saved),
+        lambda change, saved: messages.bond_messages_reverse(
+            change, matrix, weight=inputs[3], gate=parts, edges=ring, saved=saved
+        ),
         expected,
         inputs,
     )
@@ -127,8 +133,12 @@ def test_angle_update(parts):
     parts, ring, matrix = gate(**parts), edges(), random(16, 2 * FEATURES, seed=4)
     inputs = [random(5, 2 * FEATURES, seed=i) for i in range(2)] + [random(10, 16)]
     assert_reverse(
-        lambda left, right, angle: messages.angle_update(left, right, angle, matrix, parts, ring),
-        lambda change, saved: messages.angle_update_reverse(change, matrix, parts, ring, saved),
+        lambda left, right, angle: messages.angle_update(
+            left, right, angle=angle, matrix=matrix, gate=parts, edges=ring
+        ),
+        lambda change, saved: messages.angle_update_reverse(
+            change, matrix, gate=parts, edges=ring, saved=saved
+        ),
         lambda left, right, angle: gated(left[ring.start] + right[ring.end] + angle @ matrix, parts),
         inputs,
     )
@@ -146,9 +156,7 @@ def test_radial_basis():
         values = sines * torch.where(x < 1, envelope, 0 * x)[:, None]
         return torch.nn.functional.pad(values, (0, 7))
 
-    assert_reverse(
-        basis.forward, lambda change, saved: [basis.reverse(change, saved)], expected, [lengths]
-    )
+    assert_reverse(basis.forward, lambda change, saved: [basis.reverse(change, saved)], expected, [lengths])
 
 
 def test_angular_basis():
