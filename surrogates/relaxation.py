@@ -20,7 +20,7 @@ from surrogates.optimisation import Descent, initialise, step
 from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 
 STAGE: Final = "relaxation"
-CODE_VERSION: Final = 1
+CODE_VERSION: Final = 2
 """Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves
 results."""
 ATOMS_IN_FLIGHT: Final = 128
@@ -191,7 +191,9 @@ def _advance(
                 evaluation.refused.get(i, "energy, forces or stress of the start are not finite"),
             )
         job.starting_energy = energy
-        job.descent = initialise(job.positions, job.cell, energy=energy, forces=forces, stress=stress)
+        job.descent = initialise(
+            job.positions, job.cell, energy=energy, forces=forces, stress=stress, numbers=job.numbers
+        )
     else:
         before = job.descent.point
         job.descent = step(job.descent, energy, forces=forces, stress=stress)
