@@ -63,6 +63,8 @@ def _turn(
 ) -> None:
     """Open the campaign and turn it, watched by the terminal and by Prefect."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the driver's own numerics; workers set their own
+    # spglib tells of tolerances that it tried in vain before it found one, from C; workers inherit this.
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
     from flows.campaign import Campaign
     from flows.observer import Together
     from flows.plan import check_plan
