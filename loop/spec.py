@@ -193,6 +193,25 @@ class RelaxationSpec(Model):
     """Wall seconds after which one relaxation is ended and recorded as a failure."""
 
 
+class EarlyRejectionSpec(Model):
+    """When a candidate's relaxation is abandoned because it will not end low enough to matter. The rule is learned from
+    the campaign's own relaxations and abandons nothing before it has seen enough of them; see docs/screening.md."""
+
+    false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
+    """Share of the candidates that would have ended within `acquisition.window` and may be lost. A rate of 0.02 asks for
+    49 such candidates relaxed to their end before the first is abandoned, 0.01 for 99."""
+    audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
+    """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and
+    to go on learning."""
+
+
+class ScreeningSpec(Model):
+    """How candidates are screened."""
+
+    early_rejection: EarlyRejectionSpec | None = EarlyRejectionSpec()
+    """When relaxations are abandoned; null runs every one to its end. Not used where `potential.corrections` are."""
+
+
 class ReferenceSpec(Model):
     """Where the known phases of the convex hull come from. All are relaxed by the campaign's own potential."""
 
@@ -322,6 +341,8 @@ class CampaignSpec(Model):
     """The potential that relaxes and screens every candidate and every reference phase."""
     relaxation: RelaxationSpec = Field(default_factory=RelaxationSpec)
     """When a relaxation ends."""
+    screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
+    """Which candidates are relaxed to the end."""
     references: ReferenceSpec = Field(default_factory=ReferenceSpec)
     """Where the known phases come from."""
     known_phases: tuple[str, ...] = ()

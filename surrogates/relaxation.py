@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from loop.errors import CrystalError
 from loop.records import Failure
 from loop.spec import RelaxationSpec
 from surrogates import guards
+from surrogates.early_rejection import CHECKPOINTS, REASON, Checkpoint, Rule, explain
 from surrogates.optimisation import Descent, initialise, step
 from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 
@@ -47,16 +48,22 @@ class Relaxation:
     """Relative change of the volume per atom: 0.1 means 10 % larger."""
     space_group_before: int
     space_group_after: int
+    trace: tuple[Checkpoint, ...] = ()
+    """Where it stood after some evaluations."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"crystal": self.crystal.to_dict()}
+        return values | {
+            "crystal": self.crystal.to_dict(),
+            "trace": [checkpoint.to_list() for checkpoint in self.trace],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Relaxation:
         """Read what `to_dict` wrote."""
-        return cls(**{**values, "crystal": Crystal.from_dict(values["crystal"])})
+        trace = tuple(Checkpoint.from_list(checkpoint) for checkpoint in values.get("trace", ()))
+        return cls(**{**values, "crystal": Crystal.from_dict(values["crystal"]), "trace": trace})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +79,9 @@ class _Job:
     starting_energy: float = float("nan")
     evaluations: int = 0
     descent: Descent | None = None
+    ceiling: float | None = None
+    """eV/atom above which it does not matter where it ends; None where it is run to its end."""
+    trace: list[Checkpoint] = field(default_factory=list)
 
     def asks_about(self) -> tuple[Floats, Floats]:
         return self.descent.asks_about() if self.descent else (self.positions, self.cell)
@@ -84,6 +94,8 @@ def relax(
     *,
     atoms_in_flight: int = ATOMS_IN_FLIGHT,
     evaluated: Callable[[int], None] | None = None,
+    rule: Rule | None = None,
+    ceilings: Sequence[float | None] | None = None,
 ) -> list[Relaxation | Failure]:
     """Relax crystals to the nearest local minimum.
 
@@ -97,10 +109,13 @@ def relax(
         settings: when a relaxation ends; `timeout` is for whoever runs this in a worker process.
         atoms_in_flight: atoms evaluated together; at least one crystal is.
         evaluated: told the index of a crystal each time that it was evaluated.
+        rule: abandons crystals that will not end at or below their ceiling.
+        ceilings: eV/atom, one for each crystal, in the potential's own energies; None runs that crystal to its end.
 
     Returns:
         One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`,
-        `exploded`, `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`.
+        `exploded`, `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`,
+        `rejected-early`.
 
     Raises:
         PotentialError: the potential itself cannot be used (missing weights).
@@ -109,6 +124,7 @@ def relax(
     waiting: deque[_Job] = deque()
     for index, crystal in enumerate(crystals):
         job = _job(index, crystal)
+        job.ceiling = ceilings[index] if ceilings else None
         failure = _objection_to_start(job, potential=potential)
         if failure is None:
             waiting.append(job)
@@ -123,6 +139,8 @@ def relax(
             if evaluated:
                 evaluated(job.index)
             outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
+            if outcome is None and job.evaluations in CHECKPOINTS:
+                outcome = _look(job, rule)
             if outcome is None:
                 still.append(job)
             else:
@@ -216,6 +234,27 @@ def _advance(
     return None
 
 
+def _look(job: _Job, rule: Rule | None) -> Failure | None:
+    """Note where a crystal stands, and abandon it where the rule says so."""
+    if job.descent is None:
+        return None
+    n_atoms, point = len(job.numbers), job.descent.point
+    energy = point.energy / n_atoms
+    before = job.trace[-1].energy_per_atom if job.trace else job.starting_energy / n_atoms
+    checkpoint = Checkpoint(
+        evaluations=job.evaluations,
+        energy_per_atom=energy,
+        decrement=-0.5 * float(np.vdot(point.gradient, job.descent.direction)) / n_atoms,
+        max_force=point.max_force,
+        max_stress=point.max_stress / GPa,
+        drop=before - energy,
+    )
+    job.trace.append(checkpoint)
+    if rule is None or job.ceiling is None or not rule.abandons(checkpoint, ceiling=job.ceiling):
+        return None
+    return _failure(REASON, explain(rule, checkpoint, ceiling=job.ceiling))
+
+
 def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
     positions, cell = descent.stands_at()
     objection = guards.objection(
@@ -238,6 +277,7 @@ def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
         volume_change=abs(float(np.linalg.det(cell))) / job.volume - 1,
         space_group_before=job.crystal.space_group_number,
         space_group_after=crystal.space_group_number,
+        trace=tuple(job.trace),
     )
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flows import early_rejection
 from flows.stages.select import observations
 from generators.protocol import Generator
 from loop.acquisition.options import ModelOptions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
-    """Fit the acquisition's model and the generators' preferences; write a version of each."""
+    """Fit the acquisition's model, the screen's early rejection and the generators' preferences; write their versions."""
     rows: list[Row] = []
     summary: dict[str, Any] = {}
     seen = observations(campaign)
@@ -41,6 +42,22 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
             )
         )
         summary["residual_model"] = "promoted" if promoted else "not promoted"
+    lesson = early_rejection.learn(campaign)
+    if lesson is not None:
+        rows.append(
+            _version(
+                campaign,
+                iteration,
+                kind=early_rejection.KIND,
+                name=early_rejection.NAME,
+                state=lesson.rule.to_dict(),
+                metrics=lesson.metrics,
+                promoted=lesson.promoted,
+                trained_on={"relaxations": lesson.runs},
+            )
+        )
+        in_force = lesson.promoted and bool(lesson.rule.scales)
+        summary["early_rejection"] = "promoted" if in_force else "not promoted"
     records = campaign.records()
     for name, generator in campaign.resources.generators.items():
         fitted: Generator = generator.fit(
