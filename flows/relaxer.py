@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from flows.verification.verifier import VerificationResult
 from loop.crystal import Crystal
@@ -57,6 +56,7 @@ class Relaxer:
         *,
         base: Path,
         pool: Callable[[], WorkerPool],
+        rejection: EarlyRejection | None = None,
     ) -> None:
         self._potential, self._relaxation, self._base, self._pool = potential, relaxation, base, pool
         self.description = describe_potential(potential, base=base)
@@ -68,13 +68,13 @@ class Relaxer:
         }
         self._running: dict[str, list[tuple[str, Crystal]]] = {}
         self._lost: dict[str, float] = {}
-        self._rejection: EarlyRejection | None = None
+        self._rejection = rejection
 
-    def abandoning(self, rejection: EarlyRejection) -> Self:
-        """The same relaxer, but for relaxations that are abandoned early."""
-        other = copy(self)
-        other._rejection, other._running, other._lost = rejection, {}, {}
-        return other
+    def abandoning(self, rejection: EarlyRejection) -> Relaxer:
+        """The same relaxer, but for relaxations that may be abandoned early."""
+        return Relaxer(
+            self._potential, self._relaxation, base=self._base, pool=self._pool, rejection=rejection
+        )
 
     def identity(self, crystal: Crystal) -> Mapping[str, Any]:
         """Potential, convergence criteria and code version; the rule and ceiling where it may be abandoned."""
@@ -115,16 +115,17 @@ class Relaxer:
             as_json(self._relaxation),
             [crystal.to_dict() for _, crystal in requests],
             str(self._base),
-            *self._rule_and_ceilings([crystal for _, crystal in requests]),
+            *self._what_may_be_abandoned([crystal for _, crystal in requests]),
             timeout=self._relaxation.timeout + (declared if len(requests) > 1 else 0.0),
         )
 
-    def _rule_and_ceilings(self, crystals: Sequence[Crystal]) -> tuple[Any, ...]:
+    def _what_may_be_abandoned(self, crystals: Sequence[Crystal]) -> tuple[Mapping[str, Any], ...]:
         """What a worker is told of early rejection, as JSON values; nothing where there is none."""
         if self._rejection is None:
             return ()
         ceilings = self._rejection.ceilings
-        return self._rejection.rule.to_dict(), [ceilings.get(crystal.key) for crystal in crystals]
+        rule = self._rejection.rule.to_dict()
+        return ({"rule": rule, "ceilings": [ceilings.get(crystal.key) for crystal in crystals]},)
 
     def collect(self) -> list[VerificationResult]:
         """Relaxations that ended since the last call, whole batches of them.

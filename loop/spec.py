@@ -194,12 +194,14 @@ class RelaxationSpec(Model):
 
 
 class EarlyRejectionSpec(Model):
-    """When a candidate's relaxation is abandoned because it will not end low enough to matter. The rule is learned from
-    the campaign's own relaxations and abandons nothing before it has seen enough of them; see docs/screening.md."""
+    """When a candidate's relaxation is abandoned because it will not end low enough to matter.
+
+    The rule is learned from the campaign's own relaxations; see docs/screening.md.
+    """
 
     false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
-    """Share of the candidates that would have ended within `acquisition.window` and may be lost. A rate of 0.02 asks for
-    49 such candidates relaxed to their end before the first is abandoned, 0.01 for 99."""
+    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.02 about 55 of
+    them must have been relaxed to their end before the first is abandoned, for 0.01 about 110."""
     audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
     """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and
     to go on learning."""

@@ -83,6 +83,12 @@ class Scale:
     highest: tuple[float, ...]
     """`4`, the range of the features that the rule was calibrated on."""
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read one of `Rule.to_dict`'s scales."""
+        ranges = {name: tuple(values[name]) for name in ("slopes", "lowest", "highest")}
+        return cls(**{**values, **ranges})
+
     def predict(self, checkpoint: Checkpoint) -> float:
         """Expected remaining drop, eV/atom."""
         return float(np.exp(self.intercept + checkpoint.features @ np.array(self.slopes))) + SMALLEST_SCALE
@@ -139,10 +145,7 @@ class Rule:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        scales = tuple(
-            Scale(**{name: tuple(v) if isinstance(v, list) else v for name, v in scale.items()})
-            for scale in values["scales"]
-        )
+        scales = tuple(Scale.from_dict(scale) for scale in values["scales"])
         return cls(**{**values, "scales": scales})
 
 

@@ -43,8 +43,7 @@ def relax_task(
     relaxation: Mapping[str, Any],
     crystals: Sequence[Mapping[str, Any]],
     base: str,
-    rule: Mapping[str, Any] | None = None,
-    ceilings: Sequence[float | None] | None = None,
+    early_rejection: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Relax crystals together. The same list gives the same results bit for bit.
 
@@ -53,8 +52,8 @@ def relax_task(
         relaxation: a `RelaxationSpec` as JSON values.
         crystals: `Crystal`s as JSON values.
         base: folder that relative paths in the potential's specification start from.
-        rule: an early rejection `Rule` as JSON values.
-        ceilings: one for each crystal, eV/atom before any correction.
+        early_rejection: `rule`, a `Rule` as JSON values, and `ceilings`, one for each crystal in eV/atom before any
+            correction, or None for one that is run to its end.
 
     Returns:
         For each crystal the fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`, and
@@ -79,8 +78,8 @@ def relax_task(
         loaded,
         settings,
         evaluated=count,
-        rule=Rule.from_dict(rule) if rule else None,
-        ceilings=ceilings,
+        rule=Rule.from_dict(early_rejection["rule"]) if early_rejection else None,
+        ceilings=early_rejection["ceilings"] if early_rejection else None,
     )
     # A crystal that was refused before its first evaluation still costs something.
     atoms = [max(own, 1) for own in work]

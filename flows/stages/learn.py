@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
-    """Fit the acquisition's model, the screen's early rejection and the generators' preferences; write their versions."""
+    """Fit the acquisition's model, the rule of early rejection and the preferences; write a version of each."""
     rows: list[Row] = []
     summary: dict[str, Any] = {}
     seen = observations(campaign)
