@@ -54,6 +54,7 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
                 metrics=lesson.metrics,
                 promoted=lesson.promoted,
                 trained_on={"relaxations": lesson.runs},
+                version=lesson.rule.version,  # by which the relaxations run under it name it
             )
         )
         in_force = lesson.promoted and bool(lesson.rule.scales)
@@ -109,6 +110,7 @@ def _version(
     metrics: Mapping[str, Any],
     promoted: bool,
     trained_on: dict[str, Any],
+    version: str | None = None,
 ) -> ModelVersion:
     before = campaign.state.promoted(kind, name)
     content = json.dumps([kind, name, state, trained_on], sort_keys=True)
@@ -117,7 +119,7 @@ def _version(
         kind=kind,
         name=name,
         iteration=iteration,
-        version=hashlib.sha256(content.encode()).hexdigest()[:16],
+        version=version or hashlib.sha256(content.encode()).hexdigest()[:16],
         parent=before.version if before else None,
         trained_on=trained_on,
         metrics=dict(metrics),
