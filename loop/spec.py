@@ -199,8 +199,8 @@ class EarlyRejectionSpec(Model):
     The rule is learned from the campaign's own relaxations; see docs/screening.md.
     """
 
-    false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
-    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.02 about 55 of
+    false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
+    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.05 about 22 of
     them must have been relaxed to their end before the first is abandoned, for 0.01 about 110."""
     audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
     """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and

@@ -24,9 +24,10 @@ from surrogates.potential import Floats
 REASON: Final = "rejected-early"
 """Of the failure that an abandoned relaxation is."""
 CHECKPOINTS: Final = (4, 8, 12, 20)
-"""Evaluations after which a relaxation is looked at. Half of a screen's crystals converge within the last."""
-SMALLEST_SCALE: Final = 0.001
-"""eV/atom added to every predicted drop, so that rounding near a minimum does not decide the quantile."""
+"""Evaluations after which a relaxation is looked at; half of a screen's crystals converge within the first 11."""
+SMALLEST_SCALE: Final = 0.02
+"""eV/atom added to every predicted drop, so that the quantile is not decided by crystals that stand near a minimum and
+leave it after all. Of CHGNet's relaxations of Li-Fe-O, at a rate of 0.02, a rule then saves half as much again."""
 _SMALLEST: Final = 1e-6
 """Of a feature: what is smaller, or negative by the potential's noise, says no more."""
 

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from loop.crystal import Crystal
 from loop.records import Failure
 from loop.spec import PotentialSpec, RelaxationSpec, as_json
-from surrogates.early_rejection import CHECKPOINTS, REASON, Checkpoint, Rule, Scale
+from surrogates.early_rejection import CHECKPOINTS, REASON, SMALLEST_SCALE, Checkpoint, Rule, Scale
 from surrogates.early_rejection_learning import Trial, fit_rule, idle_rule, try_rule
 from surrogates.registry import load_potential
 from surrogates.relaxation import Relaxation, relax
@@ -34,7 +34,7 @@ def fitted(runs, rate=0.05):
 
 
 def known_rule(quantile=2.0):
-    """A rule whose margin at the first checkpoint is `quantile` times the decrement (and a meV)."""
+    """A rule whose margin at the first checkpoint is `quantile` times the decrement (and a little)."""
     scale = Scale(evaluations=4, intercept=0.0, slopes=(1.0, 0.0, 0.0, 0.0), **ANYTHING)
     return Rule(false_negative_rate=0.01, quantile=quantile, scales=(scale,), calibrated_on=99)
 
@@ -132,9 +132,9 @@ def test_nothing_is_abandoned_where_the_rule_was_not_calibrated():
 
 def test_a_margin_is_quantile_times_prediction():
     rule = known_rule(2.0)
-    assert rule.margin(at(decrement=0.05)) == pytest.approx(2 * (0.05 + 0.001))
-    assert rule.abandons(at(0.103, decrement=0.05), ceiling=0.0)
-    assert not rule.abandons(at(0.101, decrement=0.05), ceiling=0.0)
+    assert rule.margin(at(decrement=0.05)) == pytest.approx(2 * (0.05 + SMALLEST_SCALE))
+    assert rule.abandons(at(0.141, decrement=0.05), ceiling=0.0)
+    assert not rule.abandons(at(0.139, decrement=0.05), ceiling=0.0)
 
 
 @given(
