@@ -19,6 +19,7 @@ from flows.calculations import calculation_key
 from flows.folder import campaign_id, ledger_url, make_folder, public_spec, refuse_another_campaign
 from flows.memory import Memory
 from flows.observer import Observer, Silence
+from flows.relaxer import EARLY_REJECTION
 from flows.resources import Resources
 from flows.runner import PlainRunner, Runner
 from flows.versions import versions
@@ -141,11 +142,25 @@ class Campaign:
         return Memory(self)
 
     def relaxation_of(self, candidate: Candidate) -> Calculation | None:
-        """The settled screening relaxation of a candidate, done or failed."""
+        """The settled screening relaxation of a candidate, done, failed or abandoned early.
+
+        One that was run to its end is preferred; of those run under a ceiling, whichever rule it was, one that is done.
+        """
         if candidate.crystal_key is None:
             return None
         crystal = self.state.crystals[candidate.crystal_key]
-        return self.state.calculations.get(calculation_key(crystal, self.resources.relaxer.identity(crystal)))
+        identity = dict(self.resources.relaxer.identity(crystal))
+        whole = self.state.calculations.get(calculation_key(crystal, identity))
+        if whole is not None:
+            return whole
+        kind, fidelity, code = (identity.pop(name) for name in ("kind", "fidelity", "code_version"))
+        under_a_ceiling = [
+            c
+            for c in self.state.calculations_of.get(crystal.key, ())
+            if (c.kind, c.fidelity, c.code_version) == (kind, fidelity, str(code))
+            and {name: value for name, value in c.settings.items() if name != EARLY_REJECTION} == identity
+        ]
+        return min(under_a_ceiling, key=lambda c: (c.outcome != "done", c.key), default=None)
 
     def best_crystal(self, candidate_id: str) -> Crystal:
         """The candidate as relaxed by the screening potential, from which verification starts."""

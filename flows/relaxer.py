@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,11 +11,14 @@ from flows.verification.verifier import VerificationResult
 from loop.crystal import Crystal
 from loop.records import Failure
 from loop.spec import PotentialSpec, RelaxationSpec, as_json
+from surrogates.early_rejection import Rule
 from surrogates.tasks import describe_potential, relax_task, relaxation_identity
 
 if TYPE_CHECKING:
     from surrogates.workers import Completed, WorkerPool
 
+EARLY_REJECTION: Final = "early_rejection"
+"""Among a calculation's settings: the rule and the ceiling that it was run under, where it was."""
 BATCHES: Final = 8
 """Batches that a list of crystals is cut into at least, so that some cores do not wait for others."""
 FEWEST_ATOMS: Final = 64
@@ -23,6 +27,21 @@ MOST_ATOMS: Final = 512
 """In a batch: a crystal that converges is replaced by the next, and its results are lost with a killed worker."""
 MOST_SECONDS: Final = 30.0
 """Declared CPU seconds of a batch at most, for potentials that are slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyRejection:
+    """Which relaxations may be abandoned, and by what."""
+
+    rule: Rule
+    ceilings: Mapping[str, float]
+    """Highest energy that still matters by crystal's key, eV/atom; a crystal that has none is relaxed to the end."""
+
+    def identity(self, crystal: Crystal) -> Mapping[str, Any]:
+        """What it adds to all that decides a crystal's result."""
+        if crystal.key not in self.ceilings:
+            return {}
+        return {EARLY_REJECTION: {"rule": self.rule.version, "ceiling": self.ceilings[crystal.key]}}
 
 
 class Relaxer:
@@ -37,6 +56,7 @@ class Relaxer:
         *,
         base: Path,
         pool: Callable[[], WorkerPool],
+        rejection: EarlyRejection | None = None,
     ) -> None:
         self._potential, self._relaxation, self._base, self._pool = potential, relaxation, base, pool
         self.description = describe_potential(potential, base=base)
@@ -48,10 +68,17 @@ class Relaxer:
         }
         self._running: dict[str, list[tuple[str, Crystal]]] = {}
         self._lost: dict[str, float] = {}
+        self._rejection = rejection
 
-    def identity(self, crystal: Crystal) -> Mapping[str, Any]:  # noqa: ARG002 - the seam's signature
-        """Potential, convergence criteria and code version."""
-        return self._identity
+    def abandoning(self, rejection: EarlyRejection) -> Relaxer:
+        """The same relaxer, but for relaxations that may be abandoned early."""
+        return Relaxer(
+            self._potential, self._relaxation, base=self._base, pool=self._pool, rejection=rejection
+        )
+
+    def identity(self, crystal: Crystal) -> Mapping[str, Any]:
+        """Potential, convergence criteria and code version; the rule and ceiling where it may be abandoned."""
+        return {**self._identity, **(self._rejection.identity(crystal) if self._rejection else {})}
 
     def declared_cost(self, crystal: Crystal) -> Mapping[str, float]:
         """CPU seconds expected for a crystal of this size."""
@@ -88,8 +115,17 @@ class Relaxer:
             as_json(self._relaxation),
             [crystal.to_dict() for _, crystal in requests],
             str(self._base),
+            *self._what_may_be_abandoned([crystal for _, crystal in requests]),
             timeout=self._relaxation.timeout + (declared if len(requests) > 1 else 0.0),
         )
+
+    def _what_may_be_abandoned(self, crystals: Sequence[Crystal]) -> tuple[Mapping[str, Any], ...]:
+        """What a worker is told of early rejection, as JSON values; nothing where there is none."""
+        if self._rejection is None:
+            return ()
+        ceilings = self._rejection.ceilings
+        rule = self._rejection.rule.to_dict()
+        return ({"rule": rule, "ceilings": [ceilings.get(crystal.key) for crystal in crystals]},)
 
     def collect(self) -> list[VerificationResult]:
         """Relaxations that ended since the last call, whole batches of them.

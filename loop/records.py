@@ -16,6 +16,7 @@ REPRODUCIBLE: Final = frozenset(
         "exploded",
         "not-finite",
         "not-standardised",
+        "rejected-early",
         "unknown-element",
         "correction-undecided",
     }

@@ -197,6 +197,27 @@ class RelaxationSpec(Model):
     """Wall seconds after which one relaxation is ended and recorded as a failure."""
 
 
+class EarlyRejectionSpec(Model):
+    """When a candidate's relaxation is abandoned because it will not end low enough to matter.
+
+    The rule is learned from the campaign's own relaxations; see docs/screening.md.
+    """
+
+    false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
+    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.05 about 22 of
+    them must have been relaxed to their end before the first is abandoned, for 0.01 about 110."""
+    audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
+    """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and
+    to go on learning."""
+
+
+class ScreeningSpec(Model):
+    """How candidates are screened."""
+
+    early_rejection: EarlyRejectionSpec | None = EarlyRejectionSpec()
+    """When relaxations are abandoned; null runs every one to its end. Not used where `potential.corrections` are."""
+
+
 class ReferenceSpec(Model):
     """Where the known phases of the convex hull come from. All are relaxed by the campaign's own potential."""
 
@@ -326,6 +347,8 @@ class CampaignSpec(Model):
     """The potential that relaxes and screens every candidate and every reference phase."""
     relaxation: RelaxationSpec = Field(default_factory=RelaxationSpec)
     """When a relaxation ends."""
+    screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
+    """Which candidates are relaxed to the end."""
     references: ReferenceSpec = Field(default_factory=ReferenceSpec)
     """Where the known phases come from."""
     known_phases: tuple[str, ...] = ()

@@ -154,6 +154,14 @@ class CampaignState:
         keys = {cast("Any", row).calculation_key for kind in REFERRING for row in self.held[kind].values()}
         return {row.key: row for row in self._of(Calculation) if row.key in keys}
 
+    @_from(Calculation, *REFERRING)
+    def calculations_of(self) -> dict[str, tuple[Calculation, ...]]:
+        """Settled calculations by the crystal they began from, in order of their keys."""
+        found: defaultdict[str, tuple[Calculation, ...]] = defaultdict(tuple)
+        for row in self.calculations.values():
+            found[row.crystal_key] += (row,)
+        return dict(found)
+
     @_from(CrystalRow, Candidate, Calculation, *REFERRING)
     def crystals(self) -> dict[str, Crystal]:
         """Crystals of this campaign's candidates and calculations, by key."""

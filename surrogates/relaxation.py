@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from loop.errors import CrystalError
 from loop.records import Failure
 from loop.spec import RelaxationSpec
 from surrogates import guards
+from surrogates.early_rejection import CHECKPOINTS, REASON, Checkpoint, Rule, explain
 from surrogates.optimisation import Descent, initialise, step
 from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 from surrogates.symmetry import Symmetry, symmetry_of
@@ -56,16 +57,22 @@ class Relaxation:
     space_group_after: int
     gained_by_release: float | None = None
     """eV/atom that letting go of the space group gained; 0 where it holds by itself, None where it was not let go."""
+    trace: tuple[Checkpoint, ...] = ()
+    """Where it stood after some evaluations."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"crystal": self.crystal.to_dict()}
+        return values | {
+            "crystal": self.crystal.to_dict(),
+            "trace": [checkpoint.to_list() for checkpoint in self.trace],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Relaxation:
         """Read what `to_dict` wrote."""
-        return cls(**{**values, "crystal": Crystal.from_dict(values["crystal"])})
+        trace = tuple(Checkpoint.from_list(checkpoint) for checkpoint in values.get("trace", ()))
+        return cls(**{**values, "crystal": Crystal.from_dict(values["crystal"]), "trace": trace})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +94,9 @@ class _Job:
     """Where the relaxation that held the space group ended, once it was let go."""
     allowance: int = 0
     """Evaluations after which it is given up."""
+    ceiling: float | None = None
+    """eV/atom above which it does not matter where it ends; None where it is run to its end."""
+    trace: list[Checkpoint] = field(default_factory=list)
 
     def asks_about(self) -> tuple[Floats, Floats]:
         return self.descent.asks_about() if self.descent else (self.positions, self.cell)
@@ -99,6 +109,8 @@ def relax(
     *,
     atoms_in_flight: int = ATOMS_IN_FLIGHT,
     evaluated: Callable[[int], None] | None = None,
+    rule: Rule | None = None,
+    ceilings: Sequence[float | None] | None = None,
 ) -> list[Relaxation | Failure]:
     """Relax crystals to the nearest local minimum.
 
@@ -116,10 +128,13 @@ def relax(
         settings: when a relaxation ends; `timeout` is for whoever runs this in a worker process.
         atoms_in_flight: atoms evaluated together; at least one crystal is.
         evaluated: told the index of a crystal each time that it was evaluated.
+        rule: abandons crystals that will not end at or below their ceiling.
+        ceilings: eV/atom, one for each crystal, in the potential's own energies; None runs that crystal to its end.
 
     Returns:
         One entry per crystal, in order. Failure reasons: `unknown-element`, `overlap`, `collapsed`,
-        `exploded`, `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`.
+        `exploded`, `not-finite` (no finite energy, forces or stress), `not-converged`, `not-standardised`,
+        `rejected-early`.
 
     Raises:
         PotentialError: the potential itself cannot be used (missing weights).
@@ -128,6 +143,7 @@ def relax(
     waiting: deque[_Job] = deque()
     for index, crystal in enumerate(crystals):
         job = _job(index, crystal, settings=settings)
+        job.ceiling = ceilings[index] if ceilings else None
         failure = _objection_to_start(job, potential=potential)
         if failure is None:
             waiting.append(job)
@@ -142,6 +158,8 @@ def relax(
             if evaluated:
                 evaluated(job.index)
             outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
+            if outcome is None and job.evaluations in CHECKPOINTS:
+                outcome = _look(job, rule)
             if outcome is None:
                 still.append(job)
             else:
@@ -291,6 +309,27 @@ def _gain(job: _Job, descent: Descent) -> float:
     return (job.held.point.energy - descent.point.energy) / len(job.numbers)
 
 
+def _look(job: _Job, rule: Rule | None) -> Failure | None:
+    """Note where a crystal stands, and abandon it where the rule says so."""
+    if job.descent is None:
+        return None
+    n_atoms, point = len(job.numbers), job.descent.point
+    energy = point.energy / n_atoms
+    before = job.trace[-1].energy_per_atom if job.trace else job.starting_energy / n_atoms
+    checkpoint = Checkpoint(
+        evaluations=job.evaluations,
+        energy_per_atom=energy,
+        decrement=-0.5 * float(np.vdot(point.gradient, job.descent.direction)) / n_atoms,
+        max_force=point.max_force,
+        max_stress=point.max_stress / GPa,
+        drop=before - energy,
+    )
+    job.trace.append(checkpoint)
+    if rule is None or job.ceiling is None or not rule.abandons(checkpoint, ceiling=job.ceiling):
+        return None
+    return _failure(REASON, explain(rule, checkpoint, ceiling=job.ceiling))
+
+
 def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
     gain: float | None = None
     if job.held is not None:
@@ -319,6 +358,7 @@ def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
         space_group_before=job.crystal.space_group_number,
         space_group_after=crystal.space_group_number,
         gained_by_release=gain,
+        trace=tuple(job.trace),
     )
 
 

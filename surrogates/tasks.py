@@ -14,6 +14,7 @@ from loop.errors import CorrectionError
 from loop.records import Failure
 from loop.spec import CorrectionScheme, PotentialSpec, RelaxationSpec
 from surrogates.corrections import FAILURE_REASON, correction_of
+from surrogates.early_rejection import Rule
 from surrogates.potential import Potential
 from surrogates.registry import PotentialDescription, describe_potential, load_potential
 from surrogates.relaxation import CODE_VERSION, STAGE, Relaxation, relax
@@ -42,6 +43,7 @@ def relax_task(
     relaxation: Mapping[str, Any],
     crystals: Sequence[Mapping[str, Any]],
     base: str,
+    early_rejection: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Relax crystals together. The same list gives the same results bit for bit.
 
@@ -50,6 +52,8 @@ def relax_task(
         relaxation: a `RelaxationSpec` as JSON values.
         crystals: `Crystal`s as JSON values.
         base: folder that relative paths in the potential's specification start from.
+        early_rejection: `rule`, a `Rule` as JSON values, and `ceilings`, one for each crystal in eV/atom before any
+            correction, or None for one that is run to its end.
 
     Returns:
         For each crystal the fields of a `Relaxation` as JSON values, or `{"failure": fields of a Failure}`, and
@@ -69,7 +73,14 @@ def relax_task(
     def count(index: int) -> None:
         work[index] += given[index].number_of_atoms
 
-    outcomes = relax(given, loaded, settings, evaluated=count)
+    outcomes = relax(
+        given,
+        loaded,
+        settings,
+        evaluated=count,
+        rule=Rule.from_dict(early_rejection["rule"]) if early_rejection else None,
+        ceilings=early_rejection["ceilings"] if early_rejection else None,
+    )
     # A crystal that was refused before its first evaluation still costs something.
     atoms = [max(own, 1) for own in work]
     return [
@@ -115,7 +126,9 @@ def outcome_from_dict(values: Mapping[str, Any]) -> Relaxation | Failure:
     """Read one of what `relax_task` returned; where energies were corrected, so are the relaxation's."""
     if "failure" in values:
         return Failure(**values["failure"])
-    return Relaxation.from_dict({field.name: values[field.name] for field in fields(Relaxation)})
+    return Relaxation.from_dict(
+        {field.name: values[field.name] for field in fields(Relaxation) if field.name in values}
+    )
 
 
 def relaxation_identity(potential: _Described, relaxation: RelaxationSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flows import early_rejection
 from flows.stages.select import observations
 from generators.protocol import Generator
 from loop.acquisition.options import ModelOptions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
-    """Fit the acquisition's model and the generators' preferences; write a version of each."""
+    """Fit the acquisition's model, the rule of early rejection and the preferences; write a version of each."""
     rows: list[Row] = []
     summary: dict[str, Any] = {}
     seen = observations(campaign)
@@ -41,6 +42,23 @@ def learn(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
             )
         )
         summary["residual_model"] = "promoted" if promoted else "not promoted"
+    lesson = early_rejection.learn(campaign)
+    if lesson is not None:
+        rows.append(
+            _version(
+                campaign,
+                iteration,
+                kind=early_rejection.KIND,
+                name=early_rejection.NAME,
+                state=lesson.rule.to_dict(),
+                metrics=lesson.metrics,
+                promoted=lesson.promoted,
+                trained_on={"relaxations": lesson.runs},
+                version=lesson.rule.version,  # by which the relaxations run under it name it
+            )
+        )
+        in_force = lesson.promoted and bool(lesson.rule.scales)
+        summary["early_rejection"] = "promoted" if in_force else "not promoted"
     records = campaign.records()
     for name, generator in campaign.resources.generators.items():
         fitted: Generator = generator.fit(
@@ -92,6 +110,7 @@ def _version(
     metrics: Mapping[str, Any],
     promoted: bool,
     trained_on: dict[str, Any],
+    version: str | None = None,
 ) -> ModelVersion:
     before = campaign.state.promoted(kind, name)
     content = json.dumps([kind, name, state, trained_on], sort_keys=True)
@@ -100,7 +119,7 @@ def _version(
         kind=kind,
         name=name,
         iteration=iteration,
-        version=hashlib.sha256(content.encode()).hexdigest()[:16],
+        version=version or hashlib.sha256(content.encode()).hexdigest()[:16],
         parent=before.version if before else None,
         trained_on=trained_on,
         metrics=dict(metrics),

@@ -1,16 +1,21 @@
-"""Relax: every admitted candidate is brought to a local minimum of the screening potential."""
+"""Relax: every admitted candidate is brought to a local minimum of the screening potential, or abandoned on the way."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from flows.calculations import Request, compute
+from flows import early_rejection
+from flows.calculations import Outcome, Request, compute
 from flows.stages.common import chunks, failure_rows
-from loop.ledger.tables import Rejection, Row
+from loop.ledger.tables import Calculation, Rejection, Row
+from surrogates.early_rejection import REASON
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
+
+UNAFFORDABLE: Final = ("budget", "the remaining budget does not pay for its relaxation")
+"""Reason and detail."""
 
 
 def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
@@ -19,8 +24,11 @@ def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
     admitted = [
         c for c in state.candidates.values() if c.iteration == iteration and c.id not in state.rejections
     ]
+    plan = early_rejection.plan(campaign, admitted, iteration=iteration)
+    relaxer = campaign.resources.relaxer.abandoning(plan.rejection) if plan else campaign.resources.relaxer
     rows: list[Row] = []
-    done = failed = 0
+    settled: dict[str, Calculation] = {}
+    failed = 0
     for number, chunk in enumerate(chunks(admitted, campaign.spec.execution.chunk), start=1):
         requests = [
             Request(subject=c.id, crystal=state.crystals[c.crystal_key]) for c in chunk if c.crystal_key
@@ -31,26 +39,39 @@ def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
                 compute,
                 campaign,
                 requests,
-                by=campaign.resources.relaxer,
+                by=relaxer,
                 purpose="screening",
                 iteration=iteration,
                 charge={"relaxations": 1.0},
                 label=f"relaxing with {campaign.screening_fidelity}",
             ),
         )
-        failures = failure_rows(campaign, outcome, stage="relax", iteration=iteration)
+        abandoned = {id_ for id_, c in outcome.settled.items() if c.failure_reason == REASON}
+        others = {id_: c for id_, c in outcome.settled.items() if id_ not in abandoned}
+        failures = failure_rows(
+            campaign, Outcome(settled=others, unaffordable=()), stage="relax", iteration=iteration
+        )
         failed += len(failures)
-        done += len(outcome.settled) - len(failures)
+        settled |= outcome.settled
         rows += failures
+        reasons = {id_: (REASON, outcome.settled[id_].failure_detail or "") for id_ in sorted(abandoned)}
+        reasons |= dict.fromkeys(outcome.unaffordable, UNAFFORDABLE)
         rows += [
             Rejection(
                 campaign_id=campaign.id,
                 candidate_id=subject,
                 iteration=iteration,
                 stage="relax",
-                reason="budget",
-                detail="the remaining budget does not pay for its relaxation",
+                reason=reason,
+                detail=detail,
             )
-            for subject in outcome.unaffordable
+            for subject, (reason, detail) in reasons.items()
         ]
-    return rows, {"relaxed": done, "failed": failed, "unaffordable": len(admitted) - done - failed}
+    ended = sum(c.failure_reason == REASON for c in settled.values())
+    return rows, {
+        "relaxed": len(settled) - failed - ended,
+        "failed": failed,
+        "abandoned": ended,
+        "unaffordable": len(admitted) - len(settled),
+        **(plan.summary(settled, abandoned=ended) if plan else {}),
+    }

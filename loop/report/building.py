@@ -9,6 +9,7 @@ from typing import cast
 import yaml
 
 from loop.crystal import Crystal
+from loop.early_rejection import audit_of
 from loop.errors import ReferencePhaseError
 from loop.known import KnownPhase, KnownPhases
 from loop.ledger.ledger import Ledger
@@ -93,6 +94,7 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
         costs=history.costs(view),
         failures=history.failures(view),
         rejections=history.rejections(view),
+        early_rejection=audit_of(view.state),
         hull_moves=history.hull_moves(view),
         provenance=_provenance(view, campaign_id, revisions=revisions, sources=sources),
         spec=yaml.safe_dump(dict(as_json(spec)), sort_keys=False, allow_unicode=True, width=110),

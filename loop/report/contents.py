@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from loop.early_rejection import Audit
 from loop.metrics import Enrichment, ErrorStatistics, SunCounts
 
 Kind = Literal["reference", "candidate", "discovery"]
@@ -276,6 +277,8 @@ class Report:
     costs: tuple[CostLine, ...]
     failures: tuple[CountLine, ...]
     rejections: tuple[CountLine, ...]
+    early_rejection: Audit | None
+    """None where no relaxation could be abandoned."""
     hull_moves: tuple[HullMoveLine, ...]
     provenance: tuple[tuple[str, str], ...]
     spec: str
