@@ -189,6 +189,10 @@ class RelaxationSpec(Model):
     """Largest stress component at convergence, GPa."""
     max_steps: PositiveInt = 300
     """Evaluations after which a relaxation is recorded as not converged."""
+    symmetry: Literal["free", "kept", "released"] = "released"
+    """Screening only. `released`: the space group is held, then let go from a random displacement, and the lower of the
+    two minima counts. `kept`: it is held, and the relaxation ends at a stationary point that may be a saddle. `free`:
+    nothing is held, but forces alone break no symmetry that the start has, so that saddles stay saddles too."""
     timeout: Positive = 600.0
     """Wall seconds after which one relaxation is ended and recorded as a failure."""
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from surrogates.potential import Floats, Integers
 from surrogates.stiffness import inverse_stiffness
+from surrogates.symmetry import Symmetry
 
 MEMORY: Final = 20
 """Pairs of displacement and gradient kept; crystals of a screen converge in about as many steps."""
@@ -64,6 +65,12 @@ class Frame:
     """Å by which the deformation gradient is multiplied to stand beside positions."""
     inverse_stiffness: Floats | None = None
     """`3 (n_atoms + 3)` squared, Å2/eV, a model's; without it every direction is as stiff as the others."""
+    symmetry: Symmetry | None = None
+    """Kept by every step; None leaves all coordinates free."""
+
+    def allowed(self, field: Floats) -> Floats:
+        """The part of a gradient or step, `(n_atoms + 3) x 3`, that keeps the symmetry."""
+        return field if self.symmetry is None else self.symmetry.project(field)
 
     def downhill(self, gradient: Floats) -> Floats:
         """The gradient times the model's inverse Hessian, `(n_atoms + 3) x 3`, Å."""
@@ -87,7 +94,7 @@ class Frame:
         return Point(
             coordinates=coordinates,
             energy=energy,
-            gradient=np.concatenate([-forces @ deformation, by_deformation / self.scale]),
+            gradient=self.allowed(np.concatenate([-forces @ deformation, by_deformation / self.scale])),
             max_force=float(np.linalg.norm(forces, axis=1).max()),
             max_stress=float(np.abs(stress).max()),
         )
@@ -128,6 +135,7 @@ def initialise(
     forces: Floats,
     stress: Floats,
     numbers: Integers | None = None,
+    symmetry: Symmetry | None = None,
 ) -> Descent:
     """Start at an evaluated geometry.
 
@@ -139,13 +147,14 @@ def initialise(
         stress: `3 x 3`, eV/Å3, positive where the cell wants to shrink.
         numbers: `n_atoms`, atomic numbers: with them, springs guess how stiff the crystal is in which
             direction, which saves a quarter of the evaluations.
+        symmetry: of the start, to be kept.
     """
     n_atoms = len(positions)
     # A cell's stiffness per strain is V C with C of about 1 eV/Å3; so scaled, it is some eV/Å2, as the
     # atoms' is.
     scale = float(np.sqrt(n_atoms) * (abs(np.linalg.det(cell)) / n_atoms) ** (1 / 3))
     springs = None if numbers is None else inverse_stiffness(numbers, positions, cell=cell, scale=scale)
-    frame = Frame(cell=cell, scale=scale, inverse_stiffness=springs)
+    frame = Frame(cell=cell, scale=scale, inverse_stiffness=springs, symmetry=symmetry)
     point = frame.point(np.concatenate([positions, scale * np.eye(3)]), energy, forces=forces, stress=stress)
     return _set_out(
         Descent(frame=frame, point=point, lowest=energy, pairs=(), direction=np.zeros_like(point.gradient))
@@ -211,11 +220,11 @@ def _remember(
 
 def _set_out(state: Descent) -> Descent:
     """Take the full step from the accepted point, shortened to the largest displacement and strain."""
-    direction = _direction(state.point.gradient, state.pairs, frame=state.frame)
+    direction = state.frame.allowed(_direction(state.point.gradient, state.pairs, frame=state.frame))
     pairs = state.pairs
     if pairs and np.vdot(direction, state.point.gradient) >= 0:
         pairs = ()
-        direction = _direction(state.point.gradient, pairs, frame=state.frame)
+        direction = state.frame.allowed(_direction(state.point.gradient, pairs, frame=state.frame))
     displacement = float(np.linalg.norm(direction[:-3], axis=1).max())
     strain = float(np.abs(direction[-3:]).max()) / state.frame.scale
     shortened = direction / max(1.0, displacement / LARGEST_DISPLACEMENT, strain / LARGEST_STRAIN)

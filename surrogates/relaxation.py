@@ -16,14 +16,21 @@ from loop.errors import CrystalError
 from loop.records import Failure
 from loop.spec import RelaxationSpec
 from surrogates import guards
-from surrogates.early_rejection import CHECKPOINTS, REASON, Checkpoint, Rule, explain
+from surrogates.early_rejection import PLACES, REASON, Checkpoint, Rule, explain
 from surrogates.optimisation import Descent, initialise, step
 from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
+from surrogates.symmetry import Symmetry, symmetry_of
 
 STAGE: Final = "relaxation"
-CODE_VERSION: Final = 2
+CODE_VERSION: Final = 3
 """Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves
 results."""
+RELEASE_DISPLACEMENT: Final = 0.03
+"""Å, standard deviation of each coordinate when a space group is let go."""
+RELEASE_STRAIN: Final = 0.005
+"""Standard deviation of each component of the strain then."""
+SMALLEST_GAIN: Final = 1e-3
+"""eV/atom below which what letting go gained is noise of where a relaxation stops."""
 ATOMS_IN_FLIGHT: Final = 128
 """Atoms evaluated together; when one crystal converges, the next takes its place."""
 
@@ -50,6 +57,8 @@ class Relaxation:
     space_group_after: int
     trace: tuple[Checkpoint, ...] = ()
     """Where it stood after some evaluations."""
+    gained_by_release: float | None = None
+    """eV/atom that letting go of the space group gained; 0 where it holds by itself, None where it was not let go."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -76,12 +85,18 @@ class _Job:
     positions: Floats
     cell: Floats
     volume: float
+    symmetry: Symmetry | None = None
+    """Held while not None."""
     starting_energy: float = float("nan")
     evaluations: int = 0
     descent: Descent | None = None
     ceiling: float | None = None
     """eV/atom above which it does not matter where it ends; None where it is run to its end."""
     trace: list[Checkpoint] = field(default_factory=list)
+    held: Descent | None = None
+    """Where the relaxation that held the space group ended, once it was let go."""
+    allowance: int = 0
+    """Evaluations after which it is given up."""
 
     def asks_about(self) -> tuple[Floats, Floats]:
         return self.descent.asks_about() if self.descent else (self.positions, self.cell)
@@ -98,6 +113,10 @@ def relax(
     ceilings: Sequence[float | None] | None = None,
 ) -> list[Relaxation | Failure]:
     """Relax crystals to the nearest local minimum.
+
+    With `settings.symmetry` other than `free` the crystal keeps its space group, and every step stays in the degrees of
+    freedom of its asymmetric unit. With `released` the space group is let go afterwards: the crystal is displaced at
+    random, relaxed freely, and the lower of the two minima is the result.
 
     Each crystal converges by itself, on its largest force and its largest stress component. What one
     crystal becomes does not depend on the others beyond the floating-point noise of a batched evaluation;
@@ -123,7 +142,7 @@ def relax(
     outcomes: dict[int, Relaxation | Failure] = {}
     waiting: deque[_Job] = deque()
     for index, crystal in enumerate(crystals):
-        job = _job(index, crystal)
+        job = _job(index, crystal, settings=settings)
         job.ceiling = ceilings[index] if ceilings else None
         failure = _objection_to_start(job, potential=potential)
         if failure is None:
@@ -139,8 +158,8 @@ def relax(
             if evaluated:
                 evaluated(job.index)
             outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
-            if outcome is None and job.evaluations in CHECKPOINTS:
-                outcome = _look(job, rule)
+            if outcome is None:
+                outcome = _look(job, rule, settings=settings)
             if outcome is None:
                 still.append(job)
             else:
@@ -149,16 +168,20 @@ def relax(
     return [outcomes[index] for index in range(len(crystals))]
 
 
-def _job(index: int, crystal: Crystal) -> _Job:
+def _job(index: int, crystal: Crystal, *, settings: RelaxationSpec) -> _Job:
     atoms = crystal.to_atoms()
+    numbers = atoms.numbers.astype(np.int64)
+    positions = np.asarray(atoms.positions, dtype=np.float64)
     cell = np.asarray(atoms.cell.array, dtype=np.float64)
     return _Job(
         index=index,
         crystal=crystal,
-        numbers=atoms.numbers.astype(np.int64),
-        positions=np.asarray(atoms.positions, dtype=np.float64),
+        numbers=numbers,
+        positions=positions,
         cell=cell,
         volume=abs(float(np.linalg.det(cell))),
+        symmetry=None if settings.symmetry == "free" else symmetry_of(numbers, positions, cell=cell),
+        allowance=settings.max_steps,
     )
 
 
@@ -204,47 +227,52 @@ def _advance(
     job.evaluations += 1
     if job.descent is None:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-            return _failure(
-                "not-finite",
-                evaluation.refused.get(i, "energy, forces or stress of the start are not finite"),
-            )
-        job.starting_energy = energy
-        job.descent = initialise(
-            job.positions, job.cell, energy=energy, forces=forces, stress=stress, numbers=job.numbers
-        )
+            why = evaluation.refused.get(i, "energy, forces or stress of the start are not finite")
+            return _give_up(job, "not-finite", why)
+        descent = _set_out(job, energy, forces=forces, stress=stress)
     else:
-        before = job.descent.point
-        job.descent = step(job.descent, energy, forces=forces, stress=stress)
-        if job.descent.point is not before:
-            positions, cell = job.descent.stands_at()
+        descent = step(job.descent, energy, forces=forces, stress=stress)
+        if descent.point is not job.descent.point:
+            positions, cell = descent.stands_at()
             objection = guards.objection(
                 job.numbers, positions, cell=cell, starting_volume=job.volume, within=guards.CLOSEST_AT_START
             )
             if objection:
-                return _failure(*objection)
-    point = job.descent.point
-    if point.max_force <= settings.max_force and point.max_stress / GPa <= settings.max_stress:
-        return _settle(job, job.descent)
-    left = f"{point.max_force:.3f} eV/Å and {point.max_stress / GPa:.2f} GPa are left"
-    if job.descent.stuck:
+                return _give_up(job, *objection)
+    job.descent = descent
+    if _has_converged(descent, settings):
+        if settings.symmetry != "released" or job.held is not None:
+            return _settle(job, descent)
+        _let_go(job, descent, settings=settings)
+    elif descent.stuck or job.evaluations >= job.allowance:
+        point = descent.point
+        left = f"{point.max_force:.3f} eV/Å and {point.max_stress / GPa:.2f} GPa are left"
         why = evaluation.refused.get(i, "no lower energy lies along the forces")
-        return _failure("not-converged", f"stuck after {job.evaluations} evaluations ({why}); {left}")
-    if job.evaluations >= settings.max_steps:
-        return _failure("not-converged", f"{job.evaluations} evaluations were not enough; {left}")
+        ended = (
+            f"stuck after {job.evaluations} evaluations ({why})"
+            if descent.stuck
+            else (f"{job.evaluations} evaluations were not enough")
+        )
+        return _give_up(job, "not-converged", f"{ended}; {left}")
     return None
 
 
-def _look(job: _Job, rule: Rule | None) -> Failure | None:
+def _look(job: _Job, rule: Rule | None, *, settings: RelaxationSpec) -> Failure | None:
     """Note where a crystal stands, and abandon it where the rule says so."""
-    if job.descent is None:
+    # Letting go of the space group grants another `max_steps` from there.
+    since = job.evaluations - (job.allowance - settings.max_steps)
+    descent = job.descent or job.held
+    if descent is None or (job.held is not None, since) not in PLACES:
         return None
-    n_atoms, point = len(job.numbers), job.descent.point
-    energy = point.energy / n_atoms
+    n_atoms, point = len(job.numbers), descent.point
+    energy = min(d.point.energy for d in (descent, job.held) if d) / n_atoms
     before = job.trace[-1].energy_per_atom if job.trace else job.starting_energy / n_atoms
     checkpoint = Checkpoint(
         evaluations=job.evaluations,
+        released=job.held is not None,
+        since=since,
         energy_per_atom=energy,
-        decrement=-0.5 * float(np.vdot(point.gradient, job.descent.direction)) / n_atoms,
+        decrement=-0.5 * float(np.vdot(point.gradient, descent.direction)) / n_atoms,
         max_force=point.max_force,
         max_stress=point.max_stress / GPa,
         drop=before - energy,
@@ -255,7 +283,64 @@ def _look(job: _Job, rule: Rule | None) -> Failure | None:
     return _failure(REASON, explain(rule, checkpoint, ceiling=job.ceiling))
 
 
+def _set_out(job: _Job, energy: float, *, forces: Floats, stress: Floats) -> Descent:
+    """Begin at the evaluated start, or at the place where the space group was let go."""
+    if job.held is None:
+        job.starting_energy = energy
+    return initialise(
+        job.positions,
+        job.cell,
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        numbers=job.numbers,
+        symmetry=job.symmetry,
+    )
+
+
+def _has_converged(descent: Descent, settings: RelaxationSpec) -> bool:
+    point = descent.point
+    return point.max_force <= settings.max_force and point.max_stress / GPa <= settings.max_stress
+
+
+def _let_go(job: _Job, descent: Descent, *, settings: RelaxationSpec) -> None:
+    """Set out again without the space group, from a little beside where holding it led.
+
+    At a symmetric saddle point no force points away from the symmetry, so something else has to.
+    """
+    rng = np.random.default_rng(int(job.crystal.key[:16], 16))
+    positions, cell = descent.stands_at()
+    strain = np.eye(3) + rng.normal(scale=RELEASE_STRAIN, size=(3, 3))
+    job.positions = (positions + rng.normal(scale=RELEASE_DISPLACEMENT, size=positions.shape)) @ strain.T
+    job.cell = cell @ strain.T
+    job.symmetry, job.held, job.descent = None, descent, None
+    job.allowance = job.evaluations + settings.max_steps
+
+
+def _give_up(job: _Job, reason: str, detail: str) -> Relaxation | Failure:
+    """A failure, unless holding the space group led to a minimum that letting go did not improve upon."""
+    if job.held is None:
+        return _failure(reason, detail)
+    if job.descent is not None and _gain(job, job.descent) > SMALLEST_GAIN:
+        return _failure(
+            reason,
+            f"space group {job.crystal.space_group_number} does not hold by itself, and without it {detail}",
+        )
+    return _settle(job, job.held)
+
+
+def _gain(job: _Job, descent: Descent) -> float:
+    """eV/atom by which a relaxation lies below the one that held the space group."""
+    assert job.held is not None
+    return (job.held.point.energy - descent.point.energy) / len(job.numbers)
+
+
 def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
+    gain: float | None = None
+    if job.held is not None:
+        gain = _gain(job, descent)
+        if gain <= SMALLEST_GAIN:
+            descent, gain = job.held, 0.0
     positions, cell = descent.stands_at()
     objection = guards.objection(
         job.numbers, positions, cell=cell, starting_volume=job.volume, within=guards.CLOSEST_AT_END
@@ -278,6 +363,7 @@ def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
         space_group_before=job.crystal.space_group_number,
         space_group_after=crystal.space_group_number,
         trace=tuple(job.trace),
+        gained_by_release=gain,
     )
 
 

@@ -139,6 +139,7 @@ def relaxation_identity(potential: _Described, relaxation: RelaxationSpec) -> di
         "max_force": relaxation.max_force,
         "max_stress": relaxation.max_stress,
         "max_steps": relaxation.max_steps,
+        "symmetry": relaxation.symmetry,
         "code_version": CODE_VERSION,
     }
 

@@ -113,7 +113,7 @@ def test_force_alone_does_not_make_it_converged(emt):
 
 def test_a_crystal_at_its_minimum_is_left_as_it_is(emt):
     (relaxed,) = relax([CRYSTALS[0]], emt, TIGHT)
-    (again,) = relax([relaxed.crystal], emt, RelaxationSpec(max_force=0.01, max_stress=0.1))
+    (again,) = relax([relaxed.crystal], emt, RelaxationSpec(max_force=0.01, max_stress=0.1, symmetry="free"))
     assert again.steps == 1
     assert again.crystal == relaxed.crystal
     assert again.energy_per_atom == again.starting_energy_per_atom

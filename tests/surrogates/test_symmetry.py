@@ -1,11 +1,16 @@
 """Averages over a space group, against counted degrees of freedom and against group theory."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.spacegroup import crystal as ase_crystal
 
 from loop.crystal import Crystal
+from loop.spec import PotentialSpec, RelaxationSpec
+from surrogates.registry import load_potential
+from surrogates.relaxation import Relaxation, relax
 from surrogates.symmetry import symmetry_of
 
 
@@ -67,3 +72,42 @@ def test_projecting_is_idempotent_symmetric_and_shortens():
     assert np.linalg.norm(once) < np.linalg.norm(first)
     assert all(np.allclose(rotation @ rotation.T, np.eye(3)) for rotation in symmetry.rotations)
     assert all(sorted(image) == list(range(len(atoms))) for image in symmetry.images)
+
+
+def settings(symmetry):
+    return RelaxationSpec(max_force=0.005, max_stress=0.02, symmetry=symmetry)
+
+
+def test_every_step_of_a_held_relaxation_stays_in_the_space_group():
+    """Quartz in a Lennard-Jones world moves a long way, and does not leave P3_221 or P3_121."""
+    start = Crystal.from_atoms(QUARTZ)
+    potential = load_potential(PotentialSpec(name="lennard_jones"), base=Path.cwd())
+    (outcome,) = relax([start], potential, settings("kept"))
+    assert isinstance(outcome, Relaxation)
+    assert outcome.space_group_before == start.space_group_number
+    held = symmetry_and_atoms(outcome.crystal.to_atoms())[0]
+    assert len(held.rotations) % 6 == 0, "the six operations of the start are a subgroup of what is left"
+    assert outcome.gained_by_release is None
+
+
+def test_a_saddle_point_is_left_when_its_space_group_is_let_go():
+    """Simple cubic copper is no minimum of EMT: held it stays cubic, let go it shears towards close packing."""
+    potential = load_potential(PotentialSpec(name="emt"), base=Path.cwd())
+    cubic = Crystal.from_atoms(bulk("Cu", "sc", a=2.4))
+    held, released, free = (
+        relax([cubic], potential, settings(symmetry))[0] for symmetry in ("kept", "released", "free")
+    )
+    assert held.space_group_after == free.space_group_after == 221
+    assert released.space_group_after != 221
+    assert released.gained_by_release == pytest.approx(held.energy_per_atom - released.energy_per_atom)
+    assert released.gained_by_release > 0.01
+    assert relax([cubic], potential, settings("released"))[0] == released
+
+
+def test_a_minimum_keeps_its_space_group_when_let_go():
+    potential = load_potential(PotentialSpec(name="emt"), base=Path.cwd())
+    close_packed = Crystal.from_atoms(bulk("Cu", "fcc", a=3.7))
+    held, released = (relax([close_packed], potential, settings(s))[0] for s in ("kept", "released"))
+    assert released.gained_by_release == 0
+    assert released.crystal == held.crystal
+    assert released.steps > held.steps

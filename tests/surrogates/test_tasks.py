@@ -122,7 +122,7 @@ def test_a_corrected_energy_keeps_the_raw_one_and_the_parts_beside_it():
     atoms = relaxed.crystal.to_atoms()
     atoms.calc = EMT()
     assert values["uncorrected_energy_per_atom"] == raw["energy_per_atom"]
-    assert raw["energy_per_atom"] == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-6)
+    assert raw["energy_per_atom"] == pytest.approx(atoms.get_potential_energy() / len(atoms), abs=1e-5)
     assert values["corrections"] == pytest.approx({"oxide": -0.687 / 2, "Ni+U": -2.541 / 2})
     assert relaxed.energy_per_atom == pytest.approx(raw["energy_per_atom"] - (0.687 + 2.541) / 2)
     gained = values["starting_energy_per_atom"] - values["energy_per_atom"]
