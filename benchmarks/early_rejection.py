@@ -46,7 +46,7 @@ WINDOWS: Final = (0.1, 0.2)
 """Energy above hull that still matters, eV/atom."""
 RATES: Final = (0.02, 0.05, 0.1)
 SPLITS: Final = 100
-SETTINGS: Final = RelaxationSpec()
+SETTINGS: Final = RelaxationSpec(symmetry="free")
 BASE: Final = Path()
 
 

@@ -25,6 +25,8 @@ REASON: Final = "rejected-early"
 """Of the failure that an abandoned relaxation is."""
 CHECKPOINTS: Final = (4, 8, 12, 20)
 """Evaluations after which a relaxation is looked at; half of a screen's crystals converge within the first 11."""
+PLACES: Final = (*((False, k) for k in CHECKPOINTS), *((True, k) for k in (0, *CHECKPOINTS)))
+"""From the start, and from where a space group is let go, before anything is spent on what comes then."""
 SMALLEST_SCALE: Final = 0.02
 """eV/atom added to every predicted drop, so that the quantile is not decided by crystals that stand near a minimum and
 leave it after all. Of CHGNet's relaxations of Li-Fe-O, at a rate of 0.02, a rule then saves half as much again."""
@@ -37,8 +39,13 @@ class Checkpoint:
     """Where a relaxation stands after some evaluations."""
 
     evaluations: int
+    """In all."""
+    released: bool
+    """Whether the space group has been let go, after which there may be much to gain again."""
+    since: int
+    """Evaluations since the start, or since the space group was let go; 0 where it just was."""
     energy_per_atom: float
-    """eV/atom, the potential's own: no correction is in it."""
+    """eV/atom, the lowest so far and the potential's own: no correction is in it."""
     decrement: float
     """Drop that the optimiser's quadratic model expects of its next step, eV/atom."""
     max_force: float
@@ -49,6 +56,11 @@ class Checkpoint:
     """What was gained since the checkpoint before, or since the start, eV/atom."""
 
     @property
+    def place(self) -> tuple[bool, int]:
+        """What tells one scale from another: whether the space group was let go, and evaluations since."""
+        return self.released, self.since
+
+    @property
     def features(self) -> Floats:
         """Logarithms of what the remaining drop is predicted from, `4`."""
         known = (self.decrement, self.max_force, self.max_stress, self.drop)
@@ -56,14 +68,16 @@ class Checkpoint:
 
     def to_list(self) -> list[float]:
         """The fields in order: a trace is kept for every relaxation, so it is written short."""
-        return list(astuple(self))
+        return [int(value) if isinstance(value, bool) else value for value in astuple(self)]
 
     @classmethod
     def from_list(cls, values: Sequence[float]) -> Self:
         """Read what `to_list` wrote."""
-        evaluations, energy, decrement, max_force, max_stress, drop = values
+        evaluations, released, since, energy, decrement, max_force, max_stress, drop = values
         return cls(
             evaluations=int(evaluations),
+            released=bool(released),
+            since=int(since),
             energy_per_atom=energy,
             decrement=decrement,
             max_force=max_force,
@@ -74,9 +88,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """Predicts the drop left at one checkpoint: log-linear, and never smaller for a larger feature."""
+    """Predicts the drop left at one place: log-linear, and never smaller for a larger feature."""
 
-    evaluations: int
+    released: bool
+    since: int
     intercept: float
     slopes: tuple[float, ...]
     """`4`, none negative."""
@@ -115,7 +130,7 @@ class Rule:
     def margin(self, checkpoint: Checkpoint) -> float | None:
         """What the relaxation may still gain, eV/atom; None where the rule knows nothing of such a state."""
         for scale in self.scales:
-            if scale.evaluations == checkpoint.evaluations and scale.covers(checkpoint):
+            if (scale.released, scale.since) == checkpoint.place and scale.covers(checkpoint):
                 return self.quantile * scale.predict(checkpoint)
         return None
 

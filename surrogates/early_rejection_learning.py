@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from surrogates.early_rejection import CHECKPOINTS, SMALLEST_SCALE, Checkpoint, Rule, Scale
+from surrogates.early_rejection import PLACES, SMALLEST_SCALE, Checkpoint, Rule, Scale
 from surrogates.potential import Floats
 
 FEWEST_TO_PREDICT: Final = 20
@@ -97,7 +97,7 @@ def fit_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate:
     if rank > len(calibrating):
         return None
     predicting = [*(run for run in runs if not run.matters), *beside]
-    scales = [scale for k in CHECKPOINTS if (scale := _fit_scale(k, predicting, calibrating)) is not None]
+    scales = [scale for at in PLACES if (scale := _fit_scale(at, predicting, calibrating)) is not None]
     if not scales:
         return None
     scores = sorted(_score(run, scales) for run in calibrating)
@@ -138,34 +138,33 @@ def try_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate:
 
 def _score(run: Run, scales: Sequence[Scale]) -> float:
     """The largest ratio of remaining drop to prediction over a run's checkpoints; 0 where it passed none."""
-    by_evaluations = {scale.evaluations: scale for scale in scales}
+    known = {(scale.released, scale.since): scale for scale in scales}
     return max(
-        (
-            run.left(point) / by_evaluations[point.evaluations].predict(point)
-            for point in run.trace
-            if point.evaluations in by_evaluations
-        ),
+        (run.left(point) / known[point.place].predict(point) for point in run.trace if point.place in known),
         default=0.0,
     )
 
 
-def _fit_scale(evaluations: int, predicting: Sequence[Run], calibrating: Sequence[Run]) -> Scale | None:
+def _fit_scale(
+    place: tuple[bool, int], predicting: Sequence[Run], calibrating: Sequence[Run]
+) -> Scale | None:
     """Log-linear least squares with no negative slope, over the runs that passed this checkpoint."""
     from scipy.optimize import lsq_linear
 
-    seen = [(run, point) for run in predicting for point in run.trace if point.evaluations == evaluations]
+    seen = [(run, point) for run in predicting for point in run.trace if point.place == place]
     if len(seen) < FEWEST_TO_PREDICT:
         return None
     features: Floats = np.stack([point.features for _, point in seen])
     target = np.log([run.left(point) + SMALLEST_SCALE for run, point in seen])
     design = np.column_stack([np.ones(len(seen)), features])
     solution = lsq_linear(design, target, bounds=([-np.inf, 0, 0, 0, 0], np.inf)).x
-    own = [point.features for run in calibrating for point in run.trace if point.evaluations == evaluations]
+    own = [point.features for run in calibrating for point in run.trace if point.place == place]
     everything = np.concatenate([features, *([np.stack(own)] if own else [])])
     # Rounded, so that the rule is the same after a round trip through any database.
     intercept, *slopes = (round(float(value), 9) for value in solution)
     return Scale(
-        evaluations=evaluations,
+        released=place[0],
+        since=place[1],
         intercept=intercept,
         slopes=tuple(slopes),
         lowest=tuple(float(v) for v in everything.min(axis=0)),

@@ -16,7 +16,7 @@ from loop.errors import CrystalError
 from loop.records import Failure
 from loop.spec import RelaxationSpec
 from surrogates import guards
-from surrogates.early_rejection import CHECKPOINTS, REASON, Checkpoint, Rule, explain
+from surrogates.early_rejection import PLACES, REASON, Checkpoint, Rule, explain
 from surrogates.optimisation import Descent, initialise, step
 from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 from surrogates.symmetry import Symmetry, symmetry_of
@@ -55,10 +55,10 @@ class Relaxation:
     """Relative change of the volume per atom: 0.1 means 10 % larger."""
     space_group_before: int
     space_group_after: int
-    gained_by_release: float | None = None
-    """eV/atom that letting go of the space group gained; 0 where it holds by itself, None where it was not let go."""
     trace: tuple[Checkpoint, ...] = ()
     """Where it stood after some evaluations."""
+    gained_by_release: float | None = None
+    """eV/atom that letting go of the space group gained; 0 where it holds by itself, None where it was not let go."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -90,13 +90,13 @@ class _Job:
     starting_energy: float = float("nan")
     evaluations: int = 0
     descent: Descent | None = None
+    ceiling: float | None = None
+    """eV/atom above which it does not matter where it ends; None where it is run to its end."""
+    trace: list[Checkpoint] = field(default_factory=list)
     held: Descent | None = None
     """Where the relaxation that held the space group ended, once it was let go."""
     allowance: int = 0
     """Evaluations after which it is given up."""
-    ceiling: float | None = None
-    """eV/atom above which it does not matter where it ends; None where it is run to its end."""
-    trace: list[Checkpoint] = field(default_factory=list)
 
     def asks_about(self) -> tuple[Floats, Floats]:
         return self.descent.asks_about() if self.descent else (self.positions, self.cell)
@@ -158,8 +158,8 @@ def relax(
             if evaluated:
                 evaluated(job.index)
             outcome = _advance(job, evaluation, i=i, atoms=batch.structure == i, settings=settings)
-            if outcome is None and job.evaluations in CHECKPOINTS:
-                outcome = _look(job, rule)
+            if outcome is None:
+                outcome = _look(job, rule, settings=settings)
             if outcome is None:
                 still.append(job)
             else:
@@ -257,6 +257,32 @@ def _advance(
     return None
 
 
+def _look(job: _Job, rule: Rule | None, *, settings: RelaxationSpec) -> Failure | None:
+    """Note where a crystal stands, and abandon it where the rule says so."""
+    # Letting go of the space group grants another `max_steps` from there.
+    since = job.evaluations - (job.allowance - settings.max_steps)
+    descent = job.descent or job.held
+    if descent is None or (job.held is not None, since) not in PLACES:
+        return None
+    n_atoms, point = len(job.numbers), descent.point
+    energy = min(d.point.energy for d in (descent, job.held) if d) / n_atoms
+    before = job.trace[-1].energy_per_atom if job.trace else job.starting_energy / n_atoms
+    checkpoint = Checkpoint(
+        evaluations=job.evaluations,
+        released=job.held is not None,
+        since=since,
+        energy_per_atom=energy,
+        decrement=-0.5 * float(np.vdot(point.gradient, descent.direction)) / n_atoms,
+        max_force=point.max_force,
+        max_stress=point.max_stress / GPa,
+        drop=before - energy,
+    )
+    job.trace.append(checkpoint)
+    if rule is None or job.ceiling is None or not rule.abandons(checkpoint, ceiling=job.ceiling):
+        return None
+    return _failure(REASON, explain(rule, checkpoint, ceiling=job.ceiling))
+
+
 def _set_out(job: _Job, energy: float, *, forces: Floats, stress: Floats) -> Descent:
     """Begin at the evaluated start, or at the place where the space group was let go."""
     if job.held is None:
@@ -309,27 +335,6 @@ def _gain(job: _Job, descent: Descent) -> float:
     return (job.held.point.energy - descent.point.energy) / len(job.numbers)
 
 
-def _look(job: _Job, rule: Rule | None) -> Failure | None:
-    """Note where a crystal stands, and abandon it where the rule says so."""
-    if job.descent is None:
-        return None
-    n_atoms, point = len(job.numbers), job.descent.point
-    energy = point.energy / n_atoms
-    before = job.trace[-1].energy_per_atom if job.trace else job.starting_energy / n_atoms
-    checkpoint = Checkpoint(
-        evaluations=job.evaluations,
-        energy_per_atom=energy,
-        decrement=-0.5 * float(np.vdot(point.gradient, job.descent.direction)) / n_atoms,
-        max_force=point.max_force,
-        max_stress=point.max_stress / GPa,
-        drop=before - energy,
-    )
-    job.trace.append(checkpoint)
-    if rule is None or job.ceiling is None or not rule.abandons(checkpoint, ceiling=job.ceiling):
-        return None
-    return _failure(REASON, explain(rule, checkpoint, ceiling=job.ceiling))
-
-
 def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
     gain: float | None = None
     if job.held is not None:
@@ -357,8 +362,8 @@ def _settle(job: _Job, descent: Descent) -> Relaxation | Failure:
         volume_change=abs(float(np.linalg.det(cell))) / job.volume - 1,
         space_group_before=job.crystal.space_group_number,
         space_group_after=crystal.space_group_number,
-        gained_by_release=gain,
         trace=tuple(job.trace),
+        gained_by_release=gain,
     )
 
 

@@ -95,7 +95,7 @@ def test_what_was_abandoned_is_set_aside_and_did_not_fail(campaign):
     state = campaign.state
     abandoned = {id_: r for id_, r in state.rejections.items() if r.reason == REASON}
     rule = Rule.from_dict(state.model_versions[KIND, NAME][1].state)
-    assert len(abandoned) >= 3
+    assert abandoned, "the rule ended nothing; the world is too tame for this test"
     assert all(
         r.stage == "relax" and r.iteration == 2 and rule.version in r.detail for r in abandoned.values()
     )

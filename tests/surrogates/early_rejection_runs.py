@@ -26,6 +26,8 @@ def synthetic_runs(count, *, rng, spread=0.6, matter=0.5):
             trace.append(
                 Checkpoint(
                     evaluations=k,
+                    released=False,
+                    since=k,
                     energy_per_atom=final + float(drop),
                     decrement=0.1 * float(drop * np.exp(rng.normal(0.0, spread))),
                     max_force=float(force),

@@ -35,13 +35,15 @@ def fitted(runs, rate=0.05):
 
 def known_rule(quantile=2.0):
     """A rule whose margin at the first checkpoint is `quantile` times the decrement (and a little)."""
-    scale = Scale(evaluations=4, intercept=0.0, slopes=(1.0, 0.0, 0.0, 0.0), **ANYTHING)
+    scale = Scale(released=False, since=4, intercept=0.0, slopes=(1.0, 0.0, 0.0, 0.0), **ANYTHING)
     return Rule(false_negative_rate=0.01, quantile=quantile, scales=(scale,), calibrated_on=99)
 
 
 def at(energy=0.0, **changes):
     values = {
         "evaluations": 4,
+        "released": False,
+        "since": 4,
         "energy_per_atom": energy,
         "decrement": 0.05,
         "max_force": 0.3,
@@ -124,7 +126,8 @@ def test_without_enough_to_predict_from_there_is_no_rule():
 def test_nothing_is_abandoned_where_the_rule_was_not_calibrated():
     rule = known_rule()
     assert rule.abandons(at(10.0), ceiling=0.0)
-    assert not rule.abandons(at(10.0, evaluations=8), ceiling=0.0)
+    assert not rule.abandons(at(10.0, since=8), ceiling=0.0)
+    assert not rule.abandons(at(10.0, released=True), ceiling=0.0)
     narrow = replace(rule, scales=(replace(rule.scales[0], highest=(0.0, 0.0, 0.0, 0.0)),))
     assert not narrow.abandons(at(10.0, max_force=1.5), ceiling=0.0)
     assert not idle_rule(0.01).abandons(at(10.0), ceiling=0.0)
@@ -147,7 +150,7 @@ def test_margins_never_narrow_when_a_feature_grows(seed, feature, factor):
     rng = np.random.default_rng(seed)
     rule = fitted(synthetic_runs(120, rng=rng))
     for scale in rule.scales:
-        point = at(evaluations=scale.evaluations)
+        point = at(since=scale.since)
         larger = replace(point, **{feature: factor * getattr(point, feature)})
         assert scale.predict(larger) >= scale.predict(point)
 
@@ -189,18 +192,28 @@ def crystals():
     ]
 
 
-def test_a_relaxation_keeps_where_it_stood(crystals):
+@pytest.mark.parametrize("symmetry", ["free", "released"])
+def test_a_relaxation_keeps_where_it_stood(crystals, symmetry):
     emt = load_potential(EMT, base=Path.cwd())
-    for relaxed in relax(crystals, emt, TIGHT):
-        assert [p.evaluations for p in relaxed.trace] == [k for k in CHECKPOINTS if k < relaxed.steps]
+    for relaxed in relax(crystals, emt, TIGHT.model_copy(update={"symmetry": symmetry})):
+        first = [p for p in relaxed.trace if not p.released]
+        later = relaxed.trace[len(first) :]
+        assert (
+            [p.since for p in first]
+            == [p.evaluations for p in first]
+            == [k for k in CHECKPOINTS if k < (later[0].evaluations if later else relaxed.steps)]
+        )
+        if symmetry == "released":
+            let_go = later[0].evaluations
+            assert later[0].max_force <= TIGHT.max_force
+            assert [p.since for p in later] == [k for k in (0, *CHECKPOINTS) if let_go + k < relaxed.steps]
+            assert all(p.evaluations == let_go + p.since for p in later)
+        else:
+            assert not later
         energies = [relaxed.starting_energy_per_atom, *(p.energy_per_atom for p in relaxed.trace)]
         assert [p.drop for p in relaxed.trace] == pytest.approx(-np.diff(energies))
-        assert all(
-            p.energy_per_atom >= relaxed.energy_per_atom - 1e-6 and p.decrement > 0 for p in relaxed.trace
-        )
-        first = relaxed.trace[0]
-        short = relax([relaxed.crystal], emt, TIGHT)[0]
-        assert short.trace == () or short.trace[0].max_force < first.max_force
+        assert min(energies) >= relaxed.energy_per_atom - 1e-3  # a gain below that is noise of where it stops
+        assert all(p.decrement > 0 for p in relaxed.trace)
         assert Relaxation.from_dict(json.loads(json.dumps(relaxed.to_dict()))) == relaxed
 
 
