@@ -13,6 +13,8 @@ TWENTY = {
     "batch": {"proposals": 5, "verifications": 1},
     "acquisition": {"policy": "greedy", "audit_fraction": 0.25, "window": 0.3},
     "budget": {"verifications": 100},
+    "relaxation": {"max_force": 0.2, "max_stress": 2.0, "max_steps": 60, "symmetry": "free"},
+    "screening": {"early_rejection": None},
 }
 """Settings of a campaign that turns twenty times."""
 
