@@ -8,6 +8,7 @@ time.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +19,16 @@ import numpy as np
 from loop.elements import closest
 from loop.errors import PotentialError
 from loop.spec import PotentialSpec
+from surrogates.native import NO_COMPILER, compiler
 from surrogates.potential import Batch, Evaluation, Potential
 from surrogates.potentials import loading
 from surrogates.potentials.chgnet.graph import CrystalGraph, crystal_graph
 
 if TYPE_CHECKING:
+    from surrogates.potentials.chgnet.messages import Functions
     from surrogates.potentials.chgnet.network import Network
 
-EVALUATOR_VERSION: Final = 1
+EVALUATOR_VERSION: Final = 2
 """Part of a calculation's identity: to be raised when a change in this package moves results."""
 WEIGHTS: Final = {
     "0.3.0": "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
@@ -39,14 +42,16 @@ class CHGNetPotential:
     """CHGNet in batches."""
 
     def __init__(
-        self, model_name: str, *, weights: Path, compiled: bool = False, device: str = "cpu"
+        self, model_name: str, *, weights: Path, compiled: bool | None = None, device: str = "cpu"
     ) -> None:
         """CHGNet.
 
         Args:
             model_name: version of the weights.
             weights: their checkpoint.
-            compiled: let torch compile the message functions: minutes once, then faster.
+            compiled: run the message functions as compiled loops, seconds to compile once, then twice as fast; None
+                does so where there is a C compiler. Either way gives the same but for rounding, as one processor and
+                the next do, so that it is no part of a calculation's identity.
             device: where tensors live. Only `cpu` was ever run.
         """
         self._weights = weights
@@ -55,7 +60,7 @@ class CHGNetPotential:
         self.fidelity = f"chgnet-{model_name}"
         package = loading.package_version("chgnet")
         self.version = (
-            f"motherlode evaluator {EVALUATOR_VERSION}{' compiled' if compiled else ''}, "
+            f"motherlode evaluator {EVALUATOR_VERSION}, "
             f"chgnet {package}, weights {model_name} {loading.hash_of_files(weights)}"
         )
         # The r2SCAN transfer learning had no ytterbium: its reference energy is zero.
@@ -69,7 +74,25 @@ class CHGNetPotential:
         from surrogates.potentials.chgnet.network import Network
         from surrogates.potentials.chgnet.weights import read_weights
 
-        return Network(read_weights(self._weights).to(self._device), compiled=self._compiled)
+        return Network(read_weights(self._weights).to(self._device), functions=self._functions())
+
+    def _functions(self) -> Functions | None:
+        """The compiled message functions, or None.
+
+        Raises:
+            PotentialError: they were asked for and cannot be had.
+        """
+        if self._compiled is False or (self._compiled is None and (self._device != "cpu" or not compiler())):
+            return None
+        from surrogates.potentials.chgnet import native
+
+        try:
+            return native.functions()
+        except PotentialError as error:
+            if self._compiled:
+                raise
+            warnings.warn(f"CHGNet runs at half its speed: {error}", stacklevel=2)
+            return None
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Energy, forces and stress of every structure of the batch.
@@ -130,7 +153,8 @@ def _isolated(batch: Batch, graph: CrystalGraph, *, cutoff: float) -> dict[int, 
 def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (every entry point has this signature)
     """CHGNet by the version of its weights: `0.3.0` (default), `0.2.0` or `r2scan`.
 
-    Argument `compiled: true` has torch compile the message functions (see docs/performance.md).
+    Argument `compiled` says whether its inner loops are compiled for this processor: `true` insists on it, `false`
+    forbids it; without it they are where there is a C compiler (see docs/performance.md).
 
     Raises:
         PotentialError: chgnet is not installed, its weights are not in its wheel, or the version is unknown.
@@ -143,9 +167,11 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (ever
             f"{closest(model_name, WEIGHTS)!r}? "
             f"(it has {', '.join(WEIGHTS)})"
         )
-    compiled = spec.arguments.get("compiled", False)
-    if not isinstance(compiled, bool):
+    compiled = spec.arguments.get("compiled")
+    if not (compiled is None or isinstance(compiled, bool)):
         raise PotentialError(f"potential 'chgnet': argument compiled is {compiled!r}; write true or false")
+    if compiled and compiler() is None:
+        raise PotentialError(f"potential 'chgnet': argument compiled is true, but {NO_COMPILER}")
     return CHGNetPotential(
         model_name,
         weights=loading.packaged_file("chgnet", f"pretrained/{WEIGHTS[model_name]}"),

@@ -5,8 +5,8 @@ perceptron side by side. Autograd is not used: the reverse reuses the sigmoids o
 cost as much as the matrix products), sums over an atom's edges by `embedding_bag` on grouped indices instead of
 scattering, works in place, and spares thousands of small operations that cost more than a small crystal does.
 
-Every function is pure but for what it was given to overwrite, which no caller reads again; so torch can compile
-each by itself. Torch is imported by this module: import it where an evaluation begins.
+Every function is pure but for what it was given to overwrite, which no caller reads again. `native` has the same
+functions as compiled loops. Torch is imported by this module: import it where an evaluation begins.
 """
 
 from __future__ import annotations
@@ -113,9 +113,6 @@ def gated_reverse(change: Tensor, gate: Gate, saved: Saved) -> Tensor:
 
 def _side_by_side(core: Tensor, first: Tensor, opening: Tensor, second: Tensor, *, out: Tensor) -> Tensor:
     """Both products, one in each half of the columns."""
-    if torch.compiler.is_compiling():
-        # Dynamo takes no output that is not contiguous.
-        return torch.cat([core @ first, opening @ second], dim=1)
     torch.mm(core, first, out=out[:, :FEATURES])
     torch.mm(opening, second, out=out[:, FEATURES:])
     return out
@@ -235,7 +232,7 @@ def _reverse_of_gathered(by_z: Tensor, matrix: Tensor, edges: Edges) -> tuple[Te
 
 
 class Functions(NamedTuple):
-    """The message functions of this module, as they are or compiled."""
+    """The message functions: of this module, or others that give the same."""
 
     atom_messages: Callable[..., Any] = atom_messages
     atom_messages_reverse: Callable[..., Any] = atom_messages_reverse
@@ -243,8 +240,3 @@ class Functions(NamedTuple):
     bond_messages_reverse: Callable[..., Any] = bond_messages_reverse
     angle_update: Callable[..., Any] = angle_update
     angle_update_reverse: Callable[..., Any] = angle_update_reverse
-
-    @classmethod
-    def compiled(cls) -> Functions:
-        """Compiled for any number of atoms, bonds and angles, each when it is first called."""
-        return cls(*(torch.compile(function, dynamic=True, fullgraph=True) for function in cls()))

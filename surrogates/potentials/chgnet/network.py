@@ -22,7 +22,7 @@ from surrogates.potentials.chgnet import messages
 from surrogates.potentials.chgnet.bases import Bases
 from surrogates.potentials.chgnet.geometry import Geometry, Indices
 from surrogates.potentials.chgnet.graph import CrystalGraph
-from surrogates.potentials.chgnet.messages import Saved
+from surrogates.potentials.chgnet.messages import Functions, Saved
 from surrogates.potentials.chgnet.weights import Convolution, Weights
 
 
@@ -41,10 +41,16 @@ class Result:
 class Network:
     """CHGNet with one set of weights."""
 
-    def __init__(self, weights: Weights, *, compiled: bool = False) -> None:
+    def __init__(self, weights: Weights, *, functions: Functions | None = None) -> None:
+        """CHGNet.
+
+        Args:
+            weights: on any device, in single or double precision.
+            functions: its message functions; those of `messages` by default.
+        """
         self.weights = weights
         self._bases = Bases(weights)
-        self._run = messages.Functions.compiled() if compiled else messages.Functions()
+        self._run = functions or Functions()
 
     def evaluate(self, batch: Batch, graph: CrystalGraph) -> Result:
         """Energy, forces and virial of every structure.
@@ -53,8 +59,14 @@ class Network:
             batch: structures without isolated atoms.
             graph: theirs.
         """
-        with torch.inference_mode():
-            return self._evaluate(batch, graph)
+        # Weights of messages vanish smoothly at the cutoff. What is too small for a normal number there is nothing to
+        # the energy, and would take a hundred times as long to multiply.
+        torch.set_flush_denormal(True)
+        try:
+            with torch.inference_mode():
+                return self._evaluate(batch, graph)
+        finally:
+            torch.set_flush_denormal(False)
 
     def _evaluate(self, batch: Batch, graph: CrystalGraph) -> Result:
         device = self.weights.elements.device
@@ -83,7 +95,7 @@ class _Pass:
     """One evaluation: what the forward pass leaves for the reverse. Derivatives are of the total energy."""
 
     def __init__(
-        self, weights: Weights, bases: Bases, run: messages.Functions, geometry: Geometry, indices: Indices
+        self, weights: Weights, bases: Bases, run: Functions, geometry: Geometry, indices: Indices
     ) -> None:
         self._weights, self._bases, self._run = weights, bases, run
         self._geometry, self._indices = geometry, indices
