@@ -28,6 +28,7 @@ FLAGS: Final = (
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-trapping-math",
+    f"-I{Path(__file__).parent}",
     "-fPIC",
     "-shared",
 )
@@ -36,6 +37,7 @@ NO_COMPILER: Final = (
     "no C compiler was found: install one (Debian: `apt install gcc`), name it in the environment variable CC, or "
     "set `compiled: false`"
 )
+HEADER: Final = Path(__file__).with_name("vectors.h")
 LONGEST: Final = 300
 """Seconds after which a compiler is taken to hang."""
 
@@ -80,7 +82,7 @@ def _folder() -> Path:
 
 
 def _fingerprint(source: Path, command: str) -> str:
-    digest = hashlib.sha256(source.read_bytes())
+    digest = hashlib.sha256(source.read_bytes() + HEADER.read_bytes())
     asked = subprocess.run([command, "--version"], capture_output=True, check=False, timeout=LONGEST)  # noqa: S603 - the user's compiler
     for part in (asked.stdout, " ".join(FLAGS).encode(), _processor().encode()):
         digest.update(hashlib.sha256(part).digest())

@@ -112,8 +112,10 @@ def _compiler() -> Finding:
         group="machine",
         name="C compiler",
         state="ready" if found else "optional",
-        found=f"{found} (CHGNet's inner loops are compiled for this processor)" if found else "none",
-        mend="" if found else "apt-get install gcc: CHGNet then runs twice as fast",
+        found=f"{found} (inner loops of CHGNet and SevenNet are compiled for this processor)"
+        if found
+        else "none",
+        mend="" if found else "apt-get install gcc: CHGNet then runs twice as fast, SevenNet about ten times",
     )
 
 

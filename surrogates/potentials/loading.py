@@ -8,10 +8,10 @@ import importlib.util
 import io
 import json
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -22,8 +22,10 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 from loop.elements import closest
 from loop.errors import PotentialError
 from loop.spec import PotentialSpec
+from surrogates.native import NO_COMPILER, compiler
 from surrogates.potential import Batch, Evaluation, Integers
 
+T = TypeVar("T")
 MATERIALS_PROJECT_ELEMENTS: Final = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}
 """The 89 elements of the MPtrj and MatPES training sets: H to Pu without the short-lived five."""
 ATOMS_PER_PASS: Final = 128
@@ -51,6 +53,45 @@ def refuse_foreign_fields(
                 f"potential {spec.name!r}: argument {name!r} is not understood{hint} (understood: "
                 f"{understood})"
             )
+
+
+def compiled_argument(spec: PotentialSpec) -> bool | None:
+    """What the potential's argument `compiled` says: insist on compiled loops, forbid them, or None.
+
+    Raises:
+        PotentialError: it is neither true nor false, or true where there is no C compiler.
+    """
+    asked = spec.arguments.get("compiled")
+    if not (asked is None or isinstance(asked, bool)):
+        raise PotentialError(f"potential {spec.name!r}: argument compiled is {asked!r}; write true or false")
+    if asked and compiler() is None:
+        raise PotentialError(f"potential {spec.name!r}: argument compiled is true, but {NO_COMPILER}")
+    return asked
+
+
+def compiled_or_not(compiled: Callable[[], T], *, asked: bool | None, slower: str) -> T | None:
+    """What `compiled` gives, or None where compiled loops are forbidden or cannot be had.
+
+    Compiled loops give the same but for rounding, as one processor and the next do, so that they are no part of a
+    calculation's identity.
+
+    Args:
+        compiled: compiles and loads.
+        asked: the potential's argument `compiled`.
+        slower: what running without costs, for the warning where a compiler fails.
+
+    Raises:
+        PotentialError: they are insisted on and cannot be had.
+    """
+    if asked is False or (asked is None and compiler() is None):
+        return None
+    try:
+        return compiled()
+    except PotentialError as error:
+        if asked:
+            raise
+        warnings.warn(f"{slower}: {error}", stacklevel=2)
+        return None
 
 
 def package_version(distribution: str) -> str:

@@ -8,7 +8,6 @@ time.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 from loop.elements import closest
 from loop.errors import PotentialError
 from loop.spec import PotentialSpec
-from surrogates.native import NO_COMPILER, compiler
 from surrogates.potential import Batch, Evaluation, Potential
 from surrogates.potentials import loading
 from surrogates.potentials.chgnet.graph import CrystalGraph, crystal_graph
@@ -50,8 +48,7 @@ class CHGNetPotential:
             model_name: version of the weights.
             weights: their checkpoint.
             compiled: run the message functions as compiled loops, seconds to compile once, then twice as fast; None
-                does so where there is a C compiler. Either way gives the same but for rounding, as one processor and
-                the next do, so that it is no part of a calculation's identity.
+                does so where there is a C compiler.
             device: where tensors live. Only `cpu` was ever run.
         """
         self._weights = weights
@@ -77,22 +74,10 @@ class CHGNetPotential:
         return Network(read_weights(self._weights).to(self._device), functions=self._functions())
 
     def _functions(self) -> Functions | None:
-        """The compiled message functions, or None.
-
-        Raises:
-            PotentialError: they were asked for and cannot be had.
-        """
-        if self._compiled is False or (self._compiled is None and (self._device != "cpu" or not compiler())):
-            return None
         from surrogates.potentials.chgnet import native
 
-        try:
-            return native.functions()
-        except PotentialError as error:
-            if self._compiled:
-                raise
-            warnings.warn(f"CHGNet runs at half its speed: {error}", stacklevel=2)
-            return None
+        asked = self._compiled if self._device == "cpu" else False
+        return loading.compiled_or_not(native.functions, asked=asked, slower="CHGNet runs at half its speed")
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Energy, forces and stress of every structure of the batch.
@@ -167,13 +152,8 @@ def load(spec: PotentialSpec, *, base: Path) -> Potential:  # noqa: ARG001 (ever
             f"{closest(model_name, WEIGHTS)!r}? "
             f"(it has {', '.join(WEIGHTS)})"
         )
-    compiled = spec.arguments.get("compiled")
-    if not (compiled is None or isinstance(compiled, bool)):
-        raise PotentialError(f"potential 'chgnet': argument compiled is {compiled!r}; write true or false")
-    if compiled and compiler() is None:
-        raise PotentialError(f"potential 'chgnet': argument compiled is true, but {NO_COMPILER}")
     return CHGNetPotential(
         model_name,
         weights=loading.packaged_file("chgnet", f"pretrained/{WEIGHTS[model_name]}"),
-        compiled=compiled,
+        compiled=loading.compiled_argument(spec),
     )

@@ -16,22 +16,20 @@
 #define BOTH (2 * FEATURES)
 #define NORM_EPSILON 1e-5f
 
-/* Registers hold a tile of a matrix product: TILE rows by two vectors. */
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define LANES 16
-#define TILE 12
-#else
-#define LANES 8
-#define TILE 6
-#endif
+#include "vectors.h"
+
 #ifndef BLOCK
 #define BLOCK 24
 #endif
 #define VECTORS (FEATURES / LANES)
-#define INLINE static inline __attribute__((always_inline))
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+/* Registers hold a tile of a matrix product: TILE rows by two vectors. */
+#if defined(__AVX512F__)
+#define TILE 12
+#else
+#define TILE 6
+#endif
+
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* What follows the first linear layer; a null pointer where the weights have no such part. */
@@ -42,27 +40,6 @@ typedef struct {
     const float *norm[2];       /* 64, weight */
     const float *shift[2];      /* 64, bias */
 } Gate;
-
-INLINE vec load(const float *from) { return *(const vec *)from; }
-INLINE void store(float *to, vec value) { *(vec *)to = value; }
-
-INLINE vec all(float value) {
-#if defined(__AVX512F__)
-    return (vec)_mm512_set1_ps(value);
-#else
-    return (vec){value, value, value, value, value, value, value, value};
-#endif
-}
-
-INLINE float sum_of(vec x) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)x);
-#else
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += x[i];
-    return sum;
-#endif
-}
 
 /* 1 / (1 + e^-x). e^y is 2^n times the Taylor series of e^r with |r| <= ln(2)/2, whose remainder is 5e-9. */
 INLINE vec series(vec r) {

@@ -1,36 +1,21 @@
 """The compiled message functions against those on whole arrays, on every width of vectors that this processor has."""
 
-import ctypes
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
-from surrogates import native as compiling
 from surrogates.potentials.chgnet import messages, native
 from surrogates.potentials.chgnet.messages import Edges
 from surrogates.potentials.chgnet.weights import FEATURES
+from tests.surrogates.architectures import ARCHITECTURES, library_for
 from tests.surrogates.chgnet.test_reverse import GATES, gate, random
-
-ARCHITECTURES = {"this processor's": "-march=native", "AVX2": "-march=x86-64-v3", "none": None}
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES.values(), ids=ARCHITECTURES)
 def compiled(request, tmp_path_factory):
-    import platform
-
-    if request.param == "-march=x86-64-v3" and platform.machine() != "x86_64":
-        pytest.skip("x86-64 only")
-    flags = tuple(flag for flag in compiling.FLAGS if not flag.startswith("-march"))
-    target = tmp_path_factory.mktemp("native") / "messages.so"
-    compiling.build(
-        native.SOURCE,
-        target,
-        command=compiling.compiler(),
-        flags=(*flags, *((request.param,) if request.param else ())),
-    )
-    return native.functions(ctypes.CDLL(str(target)))
+    return native.functions(library_for(request.param, native.SOURCE, tmp_path_factory.mktemp("native")))
 
 
 def single(values):
