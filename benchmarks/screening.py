@@ -1,7 +1,7 @@
 """What it costs to relax crystals and to judge them, by what is used for it today and by Motherlode.
 
     python benchmarks/screening.py [--quick] [--out FILE] [--store FILE] [--rows NAME,...]
-    python benchmarks/screening.py --tables FILE
+    python benchmarks/screening.py --tables FILE [--into docs/performance.md]
 
 Half of the crystals are Materials Project structures of 2 to 20 atoms, displaced at random by 0.1 Å and strained
 by 3 %; half are the published samples of DiffCSP. Every row relaxes positions and cell with the same weights as
@@ -16,7 +16,8 @@ optimiser with pymatgen's PhaseDiagram and StructureMatcher, and by Motherlode. 
 /tmp and not counted. The rule of early rejection learns from other crystals than those judged.
 
 `--store FILE` keeps every portion at once, and takes from it what another run has measured with the same versions,
-sources, crystals and largest force. `--tables FILE` prints the tables of a JSON object written by `--out`.
+sources, crystals and largest force. `--tables FILE` prints the tables of a JSON object written by `--out`, or puts
+them between the marks of a page.
 
 Needs MOTHERLODE_DATA. The last line is one JSON object.
 """
@@ -36,7 +37,7 @@ from pathlib import Path
 import numpy as np
 from screens.measuring import Store
 from screens.running import QUICK, VERDICTS, Run, Size, chosen, groups, result_of
-from screens.tables import markdown
+from screens.tables import fill, markdown
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -51,6 +52,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file to write the JSON object to")
     parser.add_argument("--store", type=Path, help="file that portions are kept in and resumed from")
     parser.add_argument("--tables", type=Path, help="print the tables of this JSON object and end")
+    parser.add_argument("--into", type=Path, help="page to put those tables on")
     parser.add_argument(
         "--rows", help="only these, by the names of the JSON object, and verdicts-mixed, verdicts-li-fe-o"
     )
@@ -83,7 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and give the figures as JSON."""
     given = parse(arguments)
     if given.tables:
-        print(markdown(json.loads(given.tables.read_text().splitlines()[-1])))
+        tables = markdown(json.loads(given.tables.read_text().splitlines()[-1]))
+        if given.into:
+            fill(given.into, tables)
+        else:
+            print(tables)
         return 0
     if "MOTHERLODE_DATA" not in os.environ:
         print("MOTHERLODE_DATA is not set; it names the folder that holds structures/", file=sys.stderr)

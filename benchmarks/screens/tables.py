@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 GROUPS: Final = (
@@ -10,6 +11,22 @@ GROUPS: Final = (
     ("matgl", "TensorNet-MatPES-PBE"),
     ("sevennet", "SevenNet-0"),
 )
+MARKS: Final = ("<!-- screening -->\n", "<!-- /screening -->")
+"""What stands around the tables on a page."""
+
+
+def fill(page: Path, tables: str) -> None:
+    """Put the tables between the marks of a page, in place of what stood there.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    text = page.read_text()
+    before, opening, rest = text.partition(MARKS[0])
+    _, closing, after = rest.partition(MARKS[1])
+    if not (opening and closing):
+        raise ValueError(f"{page}: lacks {MARKS[0].strip()} or {MARKS[1]}; put both where the tables belong")
+    page.write_text(f"{before}{opening}{tables.strip()}\n{closing}{after}")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
