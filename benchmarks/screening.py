@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="free",
         help="of Motherlode's relaxations before verdicts; free by default, which breaks no symmetry as today's way",
     )
-    parser.add_argument("--eager", action="store_true", help="give verdicts without compiling")
+    parser.add_argument("--eager", action="store_true", help="give verdicts without compiled loops")
     parser.add_argument("--max-force", type=float, default=0.05, help="eV/Å; CHGNet's own default is 0.1")
     return parser.parse_args(arguments)
 
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max_force=given.max_force,
         rate=given.rate,
         symmetry=given.symmetry,
-        compiled=not (given.quick or given.eager),
+        eager=given.eager,
         store=Store(given.store),
         data=Path(os.environ["MOTHERLODE_DATA"]),
     )

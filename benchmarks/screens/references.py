@@ -14,9 +14,8 @@ from typing import Final
 from loop.hull import HullPhase, HullSet
 from loop.spec import RelaxationSpec
 from screens.crystals import Phase
-from screens.outcomes import own_version
 from surrogates.potential import Potential
-from surrogates.relaxation import Relaxation, relax
+from surrogates.relaxation import CODE_VERSION, Relaxation, relax
 
 FOLDER: Final = Path("/tmp/motherlode-benchmark-references")
 CHUNK: Final = 50
@@ -51,8 +50,8 @@ def _elements(relaxed: Mapping[str, Relaxation]) -> frozenset[str]:
 
 
 def relaxed_references(phases: Sequence[Phase], potential: Potential, settings: RelaxationSpec) -> References:
-    """Relax the phases that no earlier run has relaxed with the same code, potential and settings."""
-    known = json.dumps([potential.version, settings.model_dump(mode="json"), own_version()])
+    """Relax the phases that no earlier run has relaxed with the same potential, settings and version of the code."""
+    known = json.dumps([potential.version, settings.model_dump(mode="json"), CODE_VERSION])
     file = FOLDER / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.jsonl"
     FOLDER.mkdir(exist_ok=True)
     held: dict[str, dict[str, object]] = {}

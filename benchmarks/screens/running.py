@@ -5,13 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from loop.crystal import Crystal
-from loop.errors import MotherlodeError
 from screens import crystals as source
 from screens import ours, peers
 from screens.judging import ALL, HEADLINE, Candidates, judge
@@ -43,7 +42,7 @@ class Size:
 
 
 QUICK: Final = Size(
-    crystals=6, every=3, teaching=6, proposals=6, teaching_proposals=6, largest=5, largest_reference=5
+    crystals=4, every=2, teaching=4, proposals=2, teaching_proposals=4, largest=5, largest_reference=5
 )
 
 
@@ -56,8 +55,8 @@ class Run:
     rate: float
     symmetry: str
     """Of the relaxations of candidates to be judged; reference phases are relaxed `free`."""
-    compiled: bool
-    """Whether verdicts are given by the compiled potential."""
+    eager: bool
+    """Whether verdicts are given without compiled loops; otherwise by what CHGNet is by default."""
     store: Store
     data: Path
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -79,16 +78,9 @@ class Run:
 
     def _potential(self) -> Potential:
         """CHGNet for verdicts and their hull, ready to go."""
-        if self.compiled:
-            try:
-                potential = ours.chgnet(compiled=True)
-                for number in (8, 16):
-                    potential.evaluate(Batch.from_atoms([c.to_atoms() for c in self.mixed[:number]]))
-            except (ImportError, MotherlodeError) as error:
-                self.left_out["compiled verdicts"] = f"{error}; they are eager"
-            else:
-                return potential
-        return ours.chgnet()
+        potential = ours.chgnet(compiled=False) if self.eager else ours.chgnet()
+        potential.evaluate(Batch.from_atoms([crystal.to_atoms() for crystal in self.mixed[:8]]))
+        return potential
 
     def references(self, crystals: Sequence[Crystal]) -> References:
         """Relaxed phases around some crystals."""
@@ -170,29 +162,38 @@ def groups(run: Run) -> dict[str, list[Row]]:
     def row(name: str, title: str, *, of: str, by: Callable[[], Any]) -> Row:
         return Row(name=name, title=title, version=f"{of}, Python {platform.python_version()}", prepare=by)
 
-    def compiled() -> Potential:
-        return ours.chgnet(compiled=True)
+    eager, compiled = (partial(ours.chgnet, compiled=choice) for choice in (False, True))
 
     return {
         "chgnet": [
-            row("chgnet-package", "CHGNet's StructOptimizer", of=chgnet, by=peers.chgnet_optimiser(max_force=force)),
+            row(
+                "chgnet-package",
+                "CHGNet's StructOptimizer",
+                of=chgnet,
+                by=peers.chgnet_optimiser(max_force=force),
+            ),
             row(
                 "chgnet-ase",
                 "ASE FIRE with FrechetCellFilter",
                 of=chgnet,
                 by=peers.by_ase(peers.chgnet_calculator, max_force=force),
             ),
-            row("eager", "Motherlode", of=own, by=by(ours.chgnet, max_force=force)),
+            row("eager", "Motherlode, not compiled", of=own, by=by(eager, max_force=force)),
             row(
                 "compiled",
                 "Motherlode, `compiled`",
                 of=own,
                 by=by(compiled, max_force=force, warm=run.mixed[:16]),
             ),
-            row("kept", "Motherlode, symmetry kept", of=own, by=by(ours.chgnet, max_force=force, symmetry="kept")),
+            row(
+                "kept",
+                "Motherlode by default, symmetry kept",
+                of=own,
+                by=by(ours.chgnet, max_force=force, symmetry="kept"),
+            ),
             row(
                 "released",
-                "Motherlode, symmetry released",
+                "Motherlode by default, symmetry released",
                 of=own,
                 by=by(ours.chgnet, max_force=force, symmetry="released"),
             ),
@@ -204,7 +205,12 @@ def groups(run: Run) -> dict[str, list[Row]]:
                 of=peers.versions("matgl", "ase", "torch"),
                 by=peers.matgl_relaxer(max_force=force),
             ),
-            row("matgl", "Motherlode", of=f"{own}, matgl {version('matgl')}", by=by(ours.matgl, max_force=force)),
+            row(
+                "matgl",
+                "Motherlode",
+                of=f"{own}, matgl {version('matgl')}",
+                by=by(ours.matgl, max_force=force),
+            ),
         ],
         "sevennet": [
             row(
@@ -213,19 +219,24 @@ def groups(run: Run) -> dict[str, list[Row]]:
                 of=sevennet,
                 by=peers.by_ase(peers.sevennet_calculator, max_force=force),
             ),
-            row("torch-sim-fire", "torch-sim, FIRE", of=sevennet, by=peers.torch_sim("fire", max_force=force)),
-            row("torch-sim-lbfgs", "torch-sim, L-BFGS", of=sevennet, by=peers.torch_sim("lbfgs", max_force=force)),
+            row(
+                "torch-sim-fire", "torch-sim, FIRE", of=sevennet, by=peers.torch_sim("fire", max_force=force)
+            ),
+            row(
+                "torch-sim-lbfgs",
+                "torch-sim, L-BFGS",
+                of=sevennet,
+                by=peers.torch_sim("lbfgs", max_force=force),
+            ),
             row("sevennet", "Motherlode", of=f"{own}, {sevennet}", by=by(ours.sevennet, max_force=force)),
             row(
                 "staged",
                 "Motherlode, staged: CHGNet, then SevenNet-0 within 0.1 eV/atom",
-                of=f"{own}, {sevennet}, {run.compiled}",
-                by=ours.staged(
-                    run.potential, references=lambda: run.references(run.few), max_force=force
-                ),
+                of=f"{own}, {sevennet}, eager {run.eager}",
+                by=ours.staged(run.potential, references=lambda: run.references(run.few), max_force=force),
             ),
         ],
-    }  # fmt: skip
+    }
 
 
 def chosen(rows: Sequence[Row], wanted: frozenset[str] | None) -> list[Row]:
