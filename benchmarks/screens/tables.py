@@ -117,7 +117,7 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
         (
             (
                 "StructOptimizer, PhaseDiagram, StructureMatcher",
-                f"{today['cpu_seconds']:.0f}",
+                f"{today['cpu_seconds']:.1f}",
                 steps(today),
                 f"{found['candidates'] - today['failed']}",
                 f"{today['verdicts_per_cpu_second']:.3f}",
@@ -132,7 +132,7 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
             *(
                 (
                     f"Motherlode, {name}",
-                    f"{way['cpu_seconds']:.1f}",
+                    f"{way['cpu_seconds']:.2f}",
                     steps(way),
                     f"{way['correct']}",
                     f"{way['verdicts_per_cpu_second']:.2f}",
@@ -181,7 +181,7 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
 
 def steps(way: Mapping[str, Any]) -> str:
     """CPU seconds of the three steps."""
-    return " / ".join(f"{way['cpu_seconds_by_step'][step]:.1f}" for step in ("relax", "duplicates", "hull"))
+    return " / ".join(f"{way['cpu_seconds_by_step'][step]:.2f}" for step in ("relax", "duplicates", "hull"))
 
 
 def number(value: float | None, form: str) -> str:
