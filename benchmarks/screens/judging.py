@@ -79,6 +79,7 @@ def judge(
         "references_failed": len(references.failed),
         "references_cpu_seconds": references.cpu_seconds,
         "rule": lesson.to_json(),
+        "early_rejection_saved": 1 - ways[EARLY].seconds["relax"] / ways[DEDUPLICATED].seconds["relax"],
         "rehearsed": rehearse(lesson, judged_runs),
         "today": {
             "cpu_seconds": theirs.total,

@@ -35,7 +35,7 @@ class Size:
     teaching: int = 200
     """Mixed crystals beside those judged."""
     proposals: int = 200
-    teaching_proposals: int = 1500
+    teaching_proposals: int = 1200
     """Few proposals end near the hull, and a rate of 0.01 takes a hundred that do."""
     largest: int = 20
     largest_reference: int | None = None
@@ -277,6 +277,8 @@ def result_of(run: Run) -> dict[str, Any]:
         "verdict_speedup_all_relaxed": verdict("mixed", "verdict_speedup", way=ALL),
         "metastable_recall": verdict("mixed", "metastable_recall"),
         "metastable_recall_interval": verdict("mixed", "metastable_recall_interval"),
+        "early_rejection_saved": run.verdicts.get("mixed", {}).get("early_rejection_saved"),
+        "early_rejection_saved_li_fe_o": run.verdicts.get("li-fe-o", {}).get("early_rejection_saved"),
         "verdict_speedup_li_fe_o": verdict("li-fe-o", "verdict_speedup"),
         "verdict_speedup_li_fe_o_all_relaxed": verdict("li-fe-o", "verdict_speedup", way=ALL),
         "metastable_recall_li_fe_o": verdict("li-fe-o", "metastable_recall"),

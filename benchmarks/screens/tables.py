@@ -152,7 +152,9 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[str]:
         f"Rule at a stated rate of {rule['stated_rate']}: "
         + ("learned" if rule["learned"] else "none, the runs are too few for it; nothing is abandoned")
         + f"; {rule['learned_from']} other crystals, {rule['of_which_matter']} of which matter, "
-        f"{rule['training_cpu_seconds']:.0f} CPU-s. What rules would do to these candidates:"
+        f"{rule['training_cpu_seconds']:.0f} CPU-s, not counted. It "
+        f"saved {found['early_rejection_saved']:.1%} of the seconds of relaxing. "
+        "What rules would do to these candidates:"
     )
     yield ""
     yield from table(
