@@ -35,7 +35,7 @@ from pymatgen.core import Lattice, Structure
 
 from loop.crystal import Crystal
 from loop.errors import CrystalError
-from loop.identity import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE, IdentityIndex, _reduced
+from loop.identity import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE, IdentityIndex, _prepared
 from loop.randomness import stream
 
 LARGEST = 12
@@ -207,7 +207,7 @@ def timed(
     sort: Callable[[Sequence[Crystal]], list[int]], crystals: Sequence[Crystal]
 ) -> tuple[list[int], float]:
     """What a way of sorting answers, and its CPU-seconds, with nothing remembered from before."""
-    _reduced.cache_clear()
+    _prepared.cache_clear()
     StructureMatcher._get_reduced_istructure.cache_clear()  # noqa: SLF001 (a fair start for both)
     start = time.process_time()
     first = sort(crystals)
@@ -293,7 +293,7 @@ def growth_of_the_index(sizes: Sequence[int], *, seed: int) -> list[dict[str, An
         seconds += time.process_time() - start
         added = size
         asked = [chosen[i] for i in rng.choice(len(chosen), 100, replace=False)]
-        _reduced.cache_clear()
+        _prepared.cache_clear()
         start = time.process_time()
         found = [index.find(crystal) for crystal in asked]
         query = (time.process_time() - start) / len(asked)
