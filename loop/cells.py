@@ -128,16 +128,27 @@ def _may_be_smaller(cell: Cell) -> bool:
     if cell.lengths.min() < _SITE * (1 + _MARGIN) * formula_units:
         # Lattices so fine that it would take none of their vectors for another than zero.
         return True
-    near = 2 * _SITE * (1 + _MARGIN) / cell.lengths
+    near = (2 * _SITE * (1 + _MARGIN) / cell.lengths).tolist()
     groups = sorted(
         cell.kinds, key=lambda atoms: (len(atoms), chemical_symbols[cell.atomic_numbers[atoms[0]]])
     )
-    rarest = cell.coordinates[groups[0]]
-    translations = rarest[1:] - rarest[0]
-    for atoms in groups:
-        own = cell.coordinates[atoms]
-        difference = translations[:, None, None] + own[:, None] - own
-        difference -= np.rint(difference)
-        maps = (np.abs(difference) <= near).all(axis=-1).any(axis=-1).all(axis=-1)
-        translations = translations[maps]
-    return len(translations) > 0
+    positions = [cell.coordinates[atoms].tolist() for atoms in groups]
+    # In plain numbers, since most translations fail at the first atom.
+    return any(
+        all(_goes_onto(x, step, group, near) for group in positions for x in group)
+        for step in (
+            [b - a for a, b in zip(positions[0][0], other, strict=True)] for other in positions[0][1:]
+        )
+    )
+
+
+def _goes_onto(
+    position: list[float], step: list[float], others: list[list[float]], near: list[float]
+) -> bool:
+    """Whether a step brings a position near one of some others or its image, fractional coordinates all."""
+    a, b, c = (x + y for x, y in zip(position, step, strict=True))
+    for other in others:
+        x, y, z = a - other[0], b - other[1], c - other[2]
+        if abs(x - round(x)) <= near[0] and abs(y - round(y)) <= near[1] and abs(z - round(z)) <= near[2]:
+            return True
+    return False

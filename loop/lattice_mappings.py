@@ -24,6 +24,8 @@ Flags = NDArray[np.bool_]
 
 MARGIN: Final = 1e-6
 """By which every tolerance is widened, relative to it: above rounding, below any effect on the time."""
+_NEXT: Final = np.array([1, 2, 0])
+_LAST: Final = np.array([2, 0, 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,8 @@ class _Bases:
     """Three vectors, each and all with the lengths and angles that are wanted."""
 
     pair: Indices
-    steps: tuple[Floats, Floats, Floats]
-    """Each `3 x n`, whole numbers."""
+    steps: Floats
+    """`3 x 3 x n`, whole numbers, rows are vectors."""
     lengths: Floats
     """`3 x n`."""
     cosines: Floats
@@ -106,20 +108,20 @@ def _bases(
     lowest = np.cos(np.minimum(angles + widening, np.pi))
     highest = np.cos(np.maximum(angles - widening, 0))
 
-    def candidates(axis: int) -> tuple[Indices, Indices, Floats, Floats]:
-        near = (norms > (lengths[axis] / widest)[:, None]) & (norms < (lengths[axis] * widest)[:, None])
-        pair, row = near.nonzero()
-        lattice = pair if len(lattices) > 1 else np.zeros_like(pair)
-        long = norms[lattice, row]
-        return pair, row, vectors[lattice, :, row].T / long, long
-
     def near(cosines: Floats, pair: Indices, angle: int) -> Flags:
         inside: Flags = (cosines >= lowest[angle][pair]) & (cosines <= highest[angle][pair])
         return inside
 
-    pair_a, row_a, unit_a, long_a = candidates(0)
-    pair_b, row_b, unit_b, long_b = candidates(1)
-    pair_c, row_c, unit_c, long_c = candidates(2)
+    wanted = lengths[:, :, None]
+    axis, pair, row = ((norms > wanted / widest) & (norms < wanted * widest)).nonzero()
+    lattice = pair if len(lattices) > 1 else np.zeros_like(pair)
+    long = norms[lattice, row]
+    unit = vectors[lattice, :, row].T / long
+    ends = axis.searchsorted((1, 2)).tolist()
+    (pair_a, pair_b, pair_c), (row_a, row_b, row_c), (long_a, long_b, long_c) = (
+        np.split(x, ends) for x in (pair, row, long)
+    )
+    unit_a, unit_b, unit_c = np.split(unit, ends, axis=1)
     a, b = _joined(pair_a, pair_b, len(pairs))
     gamma = (unit_a[:, a] * unit_b[:, b]).sum(axis=0)
     chosen, sign_b = _either(gamma, lambda x: near(x, pair_a[a], 2))
@@ -134,10 +136,12 @@ def _bases(
     a, b, c = a[chosen], b[chosen], c[chosen]
     return _Bases(
         pair=pairs[pair_a[a]],
-        steps=(
-            steps[:, row_a[a]],
-            steps[:, row_b[b]] * sign_b[chosen],
-            steps[:, row_c[c]] * sign_c[chosen],
+        steps=np.stack(
+            [
+                steps[:, row_a[a]],
+                steps[:, row_b[b]] * sign_b[chosen],
+                steps[:, row_c[c]] * sign_c[chosen],
+            ]
         ),
         lengths=np.stack([long_a[a], long_b[b], long_c[c]]),
         cosines=np.stack([alpha[chosen], beta[chosen], gamma[chosen]]),
@@ -170,9 +174,7 @@ def _merged(parts: list[_Bases]) -> _Bases:
     order = pair.argsort(kind="stable")
     return _Bases(
         pair=pair[order],
-        steps=tuple(  # type: ignore[arg-type]
-            np.concatenate([part.steps[axis] for part in parts], axis=1)[:, order] for axis in range(3)
-        ),
+        steps=np.concatenate([part.steps for part in parts], axis=2)[:, :, order],
         lengths=np.concatenate([part.lengths for part in parts], axis=1)[:, order],
         cosines=np.concatenate([part.cosines for part in parts], axis=1)[:, order],
     )
@@ -180,9 +182,10 @@ def _merged(parts: list[_Bases]) -> _Bases:
 
 def _with_means(bases: _Bases, second: CellStack) -> Mappings:
     """Leave out what does not span the lattice; put mean lengths and angles into a lattice."""
-    a, b, c = bases.steps
-    cofactors = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1)
-    determinants = (a * cofactors[:, 0]).sum(axis=0)
+    # Each row of cofactors is the vector product of the two rows of steps that follow.
+    second_rows, third_rows = bases.steps[_NEXT], bases.steps[_LAST]
+    cofactors = second_rows[:, _NEXT] * third_rows[:, _LAST] - second_rows[:, _LAST] * third_rows[:, _NEXT]
+    determinants = (bases.steps[0] * cofactors[0]).sum(axis=0)
     whole = np.flatnonzero(np.abs(np.abs(determinants) - 1) < 0.5)
     pair = bases.pair[whole]
     lengths = (bases.lengths[:, whole] + second.lengths[pair].T) / 2
@@ -197,17 +200,11 @@ def _with_means(bases: _Bases, second: CellStack) -> Mappings:
     means[2, 0], means[2, 1], means[2, 2] = lengths[2] * cosines[1], lengths[2] * tilt, lengths[2] * height
     return Mappings(
         pair=pair,
-        inverse=cofactors[:, :, whole] * determinants[whole],
+        inverse=cofactors.transpose(1, 0, 2)[:, :, whole] * determinants[whole],
         means=means,
         inverse_heights=sines / (lengths * (height * sines[2])),
         volumes=means[0, 0] * means[1, 1] * means[2, 2],
     )
-
-
-def _cross(first: Floats, second: Floats) -> Floats:
-    """Vector products of `3 x n` vectors."""
-    (a, b, c), (d, e, f) = first, second
-    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 @cache
