@@ -24,6 +24,8 @@ Flags = NDArray[np.bool_]
 
 MARGIN: Final = 1e-6
 """By which every tolerance is widened, relative to it: above rounding, below any effect on the time."""
+_FEW: Final = 16
+"""Pairs that are looked at together, however many steps some of them need."""
 _NEXT: Final = np.array([1, 2, 0])
 _LAST: Final = np.array([2, 0, 1])
 
@@ -72,10 +74,12 @@ def mappings(
     longest = second.lengths.max(axis=1, keepdims=True) * (widest * (1 + MARGIN))
     reach = (longest * first.inverse_heights).astype(np.int64)
     size = reach.max(axis=1)
-    # Long thin cells need many steps; they are few, and are not to make it slow for all.
+    if len(second) <= _FEW:
+        size[:] = 0
+    # Long thin cells need many steps; they are few, and are not to make it slow for all of many.
     parts = []
-    for most in np.unique(size).tolist():
-        pairs = np.flatnonzero(size == most)
+    for most in sorted(set(size.tolist())):
+        pairs = (size == most).nonzero()[0]
         steps = _half_space(*reach[pairs].max(axis=0).tolist())
         own = first if len(first) == 1 or len(pairs) == len(first) else first.part(pairs)
         parts.append(
@@ -117,11 +121,12 @@ def _bases(
     lattice = pair if len(lattices) > 1 else np.zeros_like(pair)
     long = norms[lattice, row]
     unit = vectors[lattice, :, row].T / long
-    ends = axis.searchsorted((1, 2)).tolist()
-    (pair_a, pair_b, pair_c), (row_a, row_b, row_c), (long_a, long_b, long_c) = (
-        np.split(x, ends) for x in (pair, row, long)
-    )
-    unit_a, unit_b, unit_c = np.split(unit, ends, axis=1)
+    ends = [0, *axis.searchsorted((1, 2)).tolist(), len(axis)]
+    along = [slice(*each) for each in itertools.pairwise(ends)]
+    pair_a, pair_b, pair_c = (pair[own] for own in along)
+    row_a, row_b, row_c = (row[own] for own in along)
+    long_a, long_b, long_c = (long[own] for own in along)
+    unit_a, unit_b, unit_c = (unit[:, own] for own in along)
     a, b = _joined(pair_a, pair_b, len(pairs))
     gamma = (unit_a[:, a] * unit_b[:, b]).sum(axis=0)
     chosen, sign_b = _either(gamma, lambda x: near(x, pair_a[a], 2))
@@ -132,7 +137,7 @@ def _bases(
     ab, c, beta = ab[chosen], c[chosen], beta[chosen] * sign_c
     a, b, gamma, sign_b = a[ab], b[ab], gamma[ab], sign_b[ab]
     alpha = (unit_b[:, b] * unit_c[:, c]).sum(axis=0) * (sign_b * sign_c)
-    chosen = np.flatnonzero(near(alpha, pair_a[a], 0))
+    chosen = near(alpha, pair_a[a], 0).nonzero()[0]
     a, b, c = a[chosen], b[chosen], c[chosen]
     return _Bases(
         pair=pairs[pair_a[a]],
@@ -150,11 +155,9 @@ def _bases(
 
 def _either(cosines: Floats, near: Callable[[Floats], Flags]) -> tuple[Indices, Floats]:
     """Places where two vectors, or one and the other's opposite, are at a wanted angle, and which of the two."""
-    plus, minus = np.flatnonzero(near(cosines)), np.flatnonzero(near(-cosines))
-    places = np.concatenate([plus, minus])
-    signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
-    order = places.argsort(kind="stable")
-    return places[order], signs[order]
+    places, opposite = np.stack([near(cosines), near(-cosines)], axis=1).nonzero()
+    signs: Floats = np.where(opposite, -1.0, 1.0)
+    return places, signs
 
 
 def _joined(left: Indices, right: Indices, number: int) -> tuple[Indices, Indices]:
@@ -186,7 +189,7 @@ def _with_means(bases: _Bases, second: CellStack) -> Mappings:
     second_rows, third_rows = bases.steps[_NEXT], bases.steps[_LAST]
     cofactors = second_rows[:, _NEXT] * third_rows[:, _LAST] - second_rows[:, _LAST] * third_rows[:, _NEXT]
     determinants = (bases.steps[0] * cofactors[0]).sum(axis=0)
-    whole = np.flatnonzero(np.abs(np.abs(determinants) - 1) < 0.5)
+    whole = (np.abs(np.abs(determinants) - 1) < 0.5).nonzero()[0]
     pair = bases.pair[whole]
     lengths = (bases.lengths[:, whole] + second.lengths[pair].T) / 2
     angles = (np.arccos(np.clip(bases.cosines[:, whole], -1, 1)) + second.angles[pair].T) / 2

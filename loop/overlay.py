@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_LARGEST_BLOCK: Final = 100_000
+_LARGEST_BLOCK: Final = 200_000
 """Numbers held in memory at once: what a core has close by."""
 _WORTH_ONE_LOOK: Final = 8192
 """Numbers up to which one look at more than is needed is cheaper than several at less."""
@@ -115,6 +115,7 @@ class Overlay:
         for atoms in self.elements:
             starts[atoms] = atoms.start
         thin = (1.0 * (self.boxes >= 0.5 - MARGIN) + (self.boxes >= 1 - MARGIN)).T
+        anywhere_thin = bool(thin.any())
         block = max(1, _LARGEST_BLOCK // (3 * rarest * largest**2))
         for start in range(0, len(self.pair), block):
             mapping = np.arange(start, min(start + block, len(self.pair))).repeat(rarest)
@@ -127,6 +128,9 @@ class Overlay:
                 near = np.logical_and.reduce(np.abs(self._differences(laid, atoms, others)) <= boxes, axis=0)
                 near[self.apart[atoms, others]] = False
                 laid = laid.part(near.any(axis=1).all(axis=0).nonzero()[0])
+            if not anywhere_thin:
+                yield from laid.blocks(3 * largest**2)
+                continue
             axes = thin[laid.mapping]
             for along in set(map(tuple, axes.tolist())):
                 alike = Laid(laid.mapping, laid.shifts, _images(*along)).part(

@@ -34,7 +34,7 @@ def shells_of(stack: CellStack) -> Floats:
     kinds = len(stack.elements)
     shells = np.empty((len(stack), kinds * kinds, NEIGHBOURS))
     for chosen, images in _batches(stack):
-        shells[chosen] = _shells(stack.part(chosen), images)
+        shells[chosen] = _shells(stack if len(chosen) == len(stack) else stack.part(chosen), images)
     return shells
 
 
