@@ -1,11 +1,9 @@
-"""The cell that pymatgen's StructureMatcher compares, found once per crystal."""
+"""Cells as arrays, and pymatgen's Niggli cells among them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd
 from typing import Final, Self
 
 import numpy as np
@@ -20,9 +18,6 @@ from loop.niggli import niggli_lattice
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_SITE: Final = 0.25
-"""Distance along each axis within which `Structure.get_primitive_structure` takes two sites for one, Å."""
-_MARGIN: Final = 1e-6
 _SAME: Final = 1e-8
 _SAME_SHARE: Final = 1e-5
 """Differences up to which pymatgen takes two lattices for one: Å, and relative to the second's numbers."""
@@ -98,17 +93,6 @@ def angles_of(lattices: Floats) -> Floats:
     return angles
 
 
-def matched_cell(matter: Crystal | Structure) -> Cell:
-    """The cell that the matcher reduces a crystal to for every pair it compares: Niggli's, then primitive.
-
-    pymatgen's search for a smaller cell is left out where no translation could map the crystal onto itself.
-    """
-    reduced = niggli_cell(Cell.of(matter))
-    if not _may_be_smaller(reduced):
-        return reduced
-    return Cell.of(reduced.to_structure().get_primitive_structure())
-
-
 def niggli_cell(cell: Cell) -> Cell:
     """What pymatgen's `Structure.get_reduced_structure` makes of a cell, number for number."""
     lattice = niggli_lattice(cell.lattice)
@@ -118,37 +102,3 @@ def niggli_cell(cell: Cell) -> Cell:
     inverse = np.linalg.inv(lattice)
     coordinates = [np.dot(np.dot(position, cell.lattice), inverse) for position in cell.coordinates]
     return Cell(lattice=lattice, coordinates=np.mod(coordinates, 1), atomic_numbers=cell.atomic_numbers)
-
-
-def _may_be_smaller(cell: Cell) -> bool:
-    """Whether `get_primitive_structure` could return another cell; follows its first steps."""
-    formula_units = gcd(*Counter(cell.atomic_numbers.tolist()).values())
-    if formula_units == 1:
-        return False
-    if cell.lengths.min() < _SITE * (1 + _MARGIN) * formula_units:
-        # Lattices so fine that it would take none of their vectors for another than zero.
-        return True
-    near = (2 * _SITE * (1 + _MARGIN) / cell.lengths).tolist()
-    groups = sorted(
-        cell.kinds, key=lambda atoms: (len(atoms), chemical_symbols[cell.atomic_numbers[atoms[0]]])
-    )
-    positions = [cell.coordinates[atoms].tolist() for atoms in groups]
-    # In plain numbers, since most translations fail at the first atom.
-    return any(
-        all(_goes_onto(x, step, group, near) for group in positions for x in group)
-        for step in (
-            [b - a for a, b in zip(positions[0][0], other, strict=True)] for other in positions[0][1:]
-        )
-    )
-
-
-def _goes_onto(
-    position: list[float], step: list[float], others: list[list[float]], near: list[float]
-) -> bool:
-    """Whether a step brings a position near one of some others or its image, fractional coordinates all."""
-    a, b, c = (x + y for x, y in zip(position, step, strict=True))
-    for other in others:
-        x, y, z = a - other[0], b - other[1], c - other[2]
-        if abs(x - round(x)) <= near[0] and abs(y - round(y)) <= near[1] and abs(z - round(z)) <= near[2]:
-            return True
-    return False

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pymatgen.core.structure import Structure
 
 from loop.cell_stack import CellStack
-from loop.cells import Cell, matched_cell
+from loop.cells import Cell
 from loop.crystal import Crystal
 from loop.errors import CrystalError
+from loop.primitive import matched_cell
 from loop.shelf import (
     ANGLE_TOLERANCE,
     LENGTH_TOLERANCE,
