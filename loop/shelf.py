@@ -79,6 +79,7 @@ class Shelf:
         self._cells: list[Cell] = []
         self._stack = like.stack.part(slice(0, 0))
         self._shells = np.empty((0, like.shells.shape[1]))
+        self._squares = np.empty(0)
 
     def put(self, names: Sequence[str], them: Prepared) -> None:
         """Add crystals, the same as others or not."""
@@ -88,14 +89,17 @@ class Shelf:
             # Doubling, so that a crystal is moved a few times however many follow.
             room = max(8, 2 * held, after)
             self._stack, self._shells = self._stack.room(room), grown(self._shells, room)
+            self._squares = grown(self._squares, room)
         self._stack.put(held, them.stack)
         self._shells[held:after] = them.shells
+        self._squares[held:after] = _squares(them.shells)
         self._names += names
         self._cells += them.cells
 
     def find(self, them: Prepared, *, start: int = 0) -> list[str | None]:
         """Name of the first crystal, from a place on, that each of some others is the same as, or None."""
-        similar = _similar(them.shells, self._shells[start : len(self._names)])
+        held = slice(start, len(self._names))
+        similar = _similar(them.shells, self._shells[held], self._squares[held])
         found: list[str | None] = [None] * len(similar)
         looked, few = 0, _FEW
         left = [crystal for crystal, places in enumerate(similar) if len(places)]
@@ -114,7 +118,8 @@ class Shelf:
 
     def find_all(self, crystal: Prepared) -> list[str]:
         """Names of all crystals that another is the same as."""
-        (places,) = _similar(crystal.shells, self._shells[: len(self._names)])
+        held = slice(0, len(self._names))
+        (places,) = _similar(crystal.shells, self._shells[held], self._squares[held])
         pairs = [(place, 0) for place in places.tolist()]
         return [self._names[place] for place, _ in self._equal(pairs, crystal)]
 
@@ -181,7 +186,7 @@ def _first_equal(them: Prepared) -> list[int]:
     """Of each crystal the place of the first that it is the same as and that is the same as none before."""
     pairs = [
         (first, second)
-        for second, places in enumerate(_similar(them.shells, them.shells))
+        for second, places in enumerate(_similar(them.shells, them.shells, _squares(them.shells)))
         for first in places.tolist()
         if first < second
     ]
@@ -197,15 +202,20 @@ def _first_equal(them: Prepared) -> list[int]:
     return found
 
 
-def _similar(shells: Floats, others: Floats) -> list[Indices]:
+def _squares(shells: Floats) -> Floats:
+    """Of each row the sum of squares."""
+    squares: Floats = np.einsum("ij,ij->i", shells, shells)
+    return squares
+
+
+def _similar(shells: Floats, others: Floats, squares_of_others: Floats) -> list[Indices]:
     """For each row of shells, which of the others are similar."""
-    norms = (others**2).sum(axis=1)
     limit = shells.shape[1] * (SHELL_THRESHOLD**2 + _ROUNDING)
     similar: list[Indices] = []
     block = max(1, _LARGEST_BLOCK // max(1, len(others)))
     for start in range(0, len(shells), block):
         rows = shells[start : start + block]
         # |a - b|² = |a|² + |b|² - 2a·b: a product of matrices instead of all differences.
-        squares = (rows**2).sum(axis=1)[:, None] + norms - 2 * (rows @ others.T)
+        squares = _squares(rows)[:, None] + squares_of_others - 2 * (rows @ others.T)
         similar += [row.nonzero()[0] for row in squares <= limit]
     return similar
