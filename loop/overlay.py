@@ -70,7 +70,7 @@ class Overlay:
     """Pairs of cells with all mappings between their lattices, each followed by the opposites of all."""
 
     elements: Sequence[slice]
-    """Atoms of each element in both cells, those of rare elements first."""
+    """Atoms of each element in both cells; rare elements come first."""
     apart: Flags
     """`n_atoms x n_atoms`, whether atoms are of different elements."""
     pair: Indices
@@ -91,17 +91,18 @@ class Overlay:
     @classmethod
     def of(cls, first: CellStack, second: CellStack, maps: Mappings, *, site_tolerance: float) -> Self:
         """Put the first cells' atoms into the mappings."""
-        coordinates = first.coordinates if len(first) == 1 else first.coordinates[maps.pair]
+        order, elements = _rare_first(second.elements)
+        coordinates = first.coordinates[0 if len(first) == 1 else maps.pair[:, None], order]
         mapped = (coordinates @ maps.inverse.transpose(2, 0, 1)).transpose(2, 1, 0)
         sites = site_tolerance * np.cbrt(maps.volumes / len(second.numbers))
         boxes = 2 * sites * maps.inverse_heights
         return cls(
-            elements=sorted(second.elements, key=lambda atoms: atoms.stop - atoms.start),
-            apart=second.numbers[:, None] != second.numbers,
+            elements=elements,
+            apart=second.numbers[order, None] != second.numbers[order],
             pair=np.concatenate([maps.pair, maps.pair]),
             mapped=np.concatenate([mapped, -mapped], axis=2),
-            onto=np.ascontiguousarray(second.coordinates.transpose(2, 1, 0)),
-            anchors=second.anchors,
+            onto=np.ascontiguousarray(second.coordinates[:, order].transpose(2, 1, 0)),
+            anchors=order.argsort()[second.anchors],
             means=np.concatenate([maps.means, maps.means], axis=2),
             sites=np.concatenate([sites, sites]),
             boxes=np.concatenate([boxes, boxes], axis=1),
@@ -111,23 +112,24 @@ class Overlay:
         """The ways in which every atom has one of its element in its box."""
         rarest = self.elements[0].stop - self.elements[0].start
         largest = self.elements[-1].stop - self.elements[-1].start
-        starts = np.zeros(self.onto.shape[1], dtype=np.int64)
-        for atoms in self.elements:
-            starts[atoms] = atoms.start
         thin = (1.0 * (self.boxes >= 0.5 - MARGIN) + (self.boxes >= 1 - MARGIN)).T
         anywhere_thin = bool(thin.any())
-        block = max(1, _LARGEST_BLOCK // (3 * rarest * largest**2))
+        block = max(1, _LARGEST_BLOCK // (3 * rarest * largest))
         for start in range(0, len(self.pair), block):
             mapping = np.arange(start, min(start + block, len(self.pair))).repeat(rarest)
             pair = self.pair[mapping]
             anchor = self.anchors[pair]
-            own = starts[anchor] + np.arange(len(mapping)) % rarest
+            # Elements as rare as the rarest come first, so that an anchor's number says which atoms are of its element.
+            own = anchor - anchor % rarest + np.arange(len(mapping)) % rarest
             laid = Laid(mapping, self.mapped[:, own, mapping] - self.onto[:, anchor, pair], _images(0, 0, 0))
-            for atoms, others in self._portions(len(mapping)):
+            looked = 0
+            while looked < len(self.apart):
+                atoms, others = self._portion(looked, len(laid.mapping))
                 boxes = self.boxes[:, None, None, laid.mapping] * (1 + MARGIN)
                 near = np.logical_and.reduce(np.abs(self._differences(laid, atoms, others)) <= boxes, axis=0)
                 near[self.apart[atoms, others]] = False
                 laid = laid.part(near.any(axis=1).all(axis=0).nonzero()[0])
+                looked = atoms.stop
             if not anywhere_thin:
                 yield from laid.blocks(3 * largest**2)
                 continue
@@ -138,13 +140,15 @@ class Overlay:
                 )
                 yield from alike.blocks(3 * largest**2)
 
-    def _portions(self, ways: int) -> Iterator[tuple[slice, slice]]:
-        """Second cells' atoms, and the first's that they may go to, in portions that are worth one look."""
-        for atoms in self._groups(ways):
-            number = atoms.stop - atoms.start
-            each = number if ways * number**2 < _WORTH_ONE_LOOK else 1
-            for start in range(atoms.start, atoms.stop, each):
-                yield slice(start, start + each), atoms
+    def _portion(self, start: int, ways: int) -> tuple[slice, slice]:
+        """Second cells' atoms from one on, as many as are worth one look, and the first's that they may go to."""
+        number = len(self.apart)
+        element = next(atoms for atoms in self.elements if start < atoms.stop)
+        if ways * (number - start) * (number - element.start) < _WORTH_ONE_LOOK:
+            return slice(start, number), slice(element.start, number)
+        if ways * (element.stop - start) * (element.stop - element.start) < _WORTH_ONE_LOOK:
+            return slice(start, element.stop), element
+        return slice(start, start + 1), element
 
     def _groups(self, ways: int) -> Sequence[slice]:
         """Atoms by element, or all of them where that is no more than one look's worth."""
@@ -244,6 +248,14 @@ class Overlay:
         if len(laid.images) > 1:
             differences = differences - laid.images.T[:, None, None, :, None] * np.copysign(1, differences)
         return _along(self.means[:, :, laid.mapping], *differences)
+
+
+def _rare_first(elements: Sequence[slice]) -> tuple[Indices, Sequence[slice]]:
+    """The order in which atoms of rare elements come first, and each element's places in it."""
+    ordered = sorted(elements, key=lambda atoms: atoms.stop - atoms.start)
+    order = np.concatenate([np.arange(atoms.start, atoms.stop) for atoms in ordered])
+    ends = [0, *np.cumsum([atoms.stop - atoms.start for atoms in ordered]).tolist()]
+    return order, [slice(*own) for own in itertools.pairwise(ends)]
 
 
 @cache
