@@ -224,8 +224,8 @@ class Overlay:
             vectors = self._vectors(laid, element)
             # Atom by atom, since the first few leave little over for the others.
             for options in (*vectors.swapaxes(0, 1), *vectors.transpose(2, 0, 1, 3, 4)):
-                near = options.reshape(3, -1, options.shape[-1])[..., way] - means[:, None]
-                stay = ((near**2).sum(axis=0).min(axis=0) < limit[way]).nonzero()[0]
+                near = _nearest_few(options, 4 * limit)[..., way] - means[:, None]
+                stay = ((near**2).sum(axis=0).min(axis=0, initial=np.inf) < limit[way]).nonzero()[0]
                 way, means = way[stay], means[:, stay]
                 if not len(way):
                     return []
@@ -263,6 +263,17 @@ def _images(*thin: float) -> Floats:
     """Steps back to images within reach, where 0 means that half a cell is out of reach, 1 that a whole one is."""
     along = [((0,), (0, 1), (-1, 0, 1))[int(level)] for level in thin]
     return np.array(list(itertools.product(*along)), dtype=np.float64)
+
+
+def _nearest_few(vectors: Floats, limit: Floats) -> Floats:
+    """Of vectors (`3 x ... x n`) the shortest (`3 x n_few x n`), with all whose squares are below a limit (`n`)."""
+    vectors = vectors.reshape(3, -1, len(limit))
+    squares = (vectors**2).sum(axis=0)
+    few = int((squares < limit).sum(axis=0).max())
+    if few == len(squares):
+        return vectors
+    shortest: Floats = vectors[:, squares.argsort(axis=0)[:few], np.arange(len(limit))]
+    return shortest
 
 
 def _along(lattices: Floats, a: Floats, b: Floats, c: Floats) -> Floats:
