@@ -415,9 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     index = growth_of_the_index(
         (1000, 10_000) if given.quick else (1000, 10_000, 100_000, 1_000_000), seed=given.seed
     )
-    print(
-        "\nmany compositions: crystals held, seconds to add them, ms per query, bytes each beside the crystals"
-    )
+    print("\nmany compositions: crystals held, seconds to add them, ms per query, GB of the process")
     for row in index:
         print(
             f"{row['crystals']:>8}{row['add_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}"
