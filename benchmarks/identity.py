@@ -1,14 +1,16 @@
 """How fast duplicates are found among crystals, and whether the answers are pymatgen's.
 
-Each set is grouped three times in one process on one thread: by Motherlode's IdentityIndex, by pymatgen's
-StructureMatcher.group_structures, and by the loop that most scripts have, StructureMatcher.fit of every new
-structure with one of each kind found so far. All use the same tolerances (0.2, 0.3, 5 degrees) and start from the
-same standardised crystals. Agreement is the share of pairs that group_structures and the index sort alike.
+Each set is grouped four times in one process on one thread: by Motherlode's IdentityIndex with all crystals at once
+(add_distinct) and one by one (find, then add), by pymatgen's StructureMatcher.group_structures, and by the loop that
+most scripts have, StructureMatcher.fit of every new structure with one of each kind found so far. All use the same
+tolerances (0.2, 0.3, 5 degrees) and start from the same standardised crystals. Agreement is the share of pairs that
+group_structures and the index sort alike, the lesser of both ways.
 
     python benchmarks/identity.py [--quick] [--out FILE]
 
 Sets: rattled and strained copies of every AFLOW prototype decorated to one composition; random cells of it; and,
-where MOTHERLODE_DATA is set, real crystals of the Materials Project and published generators' output.
+where MOTHERLODE_DATA is set, real crystals of the Materials Project and published generators' output. Then how time
+and memory grow with the number of crystals held.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from pymatgen.core import Lattice, Structure
 
 from loop.crystal import Crystal
 from loop.errors import CrystalError
-from loop.identity import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE, IdentityIndex, _reduced
+from loop.identity import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE, IdentityIndex, _prepared
 from loop.randomness import stream
 
 LARGEST = 12
@@ -163,8 +165,14 @@ def generated(folder: Path, *, number: int) -> list[Crystal]:
     return crystals
 
 
+def at_once(crystals: Sequence[Crystal]) -> list[int]:
+    """Number of the first crystal that each is the same as, by the index, which is given all of them."""
+    found = IdentityIndex().add_distinct({str(number): crystal for number, crystal in enumerate(crystals)})
+    return [int(found[str(number)]) for number in range(len(crystals))]
+
+
 def by_index(crystals: Sequence[Crystal]) -> list[int]:
-    """Number of the first crystal that each is the same as, by the index."""
+    """As `at_once`, by the index, which is given one after another."""
     index, first = IdentityIndex(), []
     for number, crystal in enumerate(crystals):
         twin = index.find(crystal)
@@ -175,7 +183,7 @@ def by_index(crystals: Sequence[Crystal]) -> list[int]:
 
 
 def by_groups(crystals: Sequence[Crystal]) -> list[int]:
-    """As `by_index`, by group_structures."""
+    """As `at_once`, by group_structures."""
     structures = [crystal.to_structure() for crystal in crystals]
     numbers = {id(structure): number for number, structure in enumerate(structures)}
     first = [0] * len(structures)
@@ -187,7 +195,7 @@ def by_groups(crystals: Sequence[Crystal]) -> list[int]:
 
 
 def by_pairs(crystals: Sequence[Crystal]) -> list[int]:
-    """As `by_index`, by asking the matcher about each kind found so far."""
+    """As `at_once`, by asking the matcher about each kind found so far."""
     structures, kinds, first = [crystal.to_structure() for crystal in crystals], list[int](), []
     asked = matcher()
     for number, structure in enumerate(structures):
@@ -207,7 +215,7 @@ def timed(
     sort: Callable[[Sequence[Crystal]], list[int]], crystals: Sequence[Crystal]
 ) -> tuple[list[int], float]:
     """What a way of sorting answers, and its CPU-seconds, with nothing remembered from before."""
-    _reduced.cache_clear()
+    _prepared.cache_clear()
     StructureMatcher._get_reduced_istructure.cache_clear()  # noqa: SLF001 (a fair start for both)
     start = time.process_time()
     first = sort(crystals)
@@ -216,22 +224,23 @@ def timed(
 
 def compare(name: str, crystals: Sequence[Crystal], *, pairwise: int) -> dict[str, Any]:
     """The index against group_structures on all crystals and against the loop over pairs on the first few."""
-    ours, seconds = timed(by_index, crystals)
+    ours, seconds = timed(at_once, crystals)
+    in_turn, seconds_in_turn = timed(by_index, crystals)
     theirs, their_seconds = timed(by_groups, crystals)
     few = crystals[:pairwise]
-    few_ours, few_seconds = timed(by_index, few)
+    few_ours, few_seconds = timed(at_once, few)
     few_theirs, pair_seconds = timed(by_pairs, few)
-    mine, other = (np.array(x)[:, None] == np.array(x) for x in (ours, theirs))
-    upper = np.triu_indices(len(crystals), 1)
     missed = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a == i and b != i]
     return {
         "set": name,
         "crystals": len(crystals),
         "kinds": len(set(theirs)),
         "seconds": seconds,
+        "one_by_one_seconds": seconds_in_turn,
         "group_structures_seconds": their_seconds,
         "speedup": their_seconds / seconds,
-        "agreement": float((mine == other)[upper].mean()) if len(crystals) > 1 else 1.0,
+        "one_by_one_speedup": their_seconds / seconds_in_turn,
+        "agreement": min(agreement(ours, theirs), agreement(in_turn, theirs)),
         "missed_duplicates": [f"{crystals[i].reduced_formula} {i} = {theirs[i]}" for i in missed],
         "false_duplicates": [
             f"{crystals[i].reduced_formula} {i} = {a}"
@@ -248,6 +257,13 @@ def compare(name: str, crystals: Sequence[Crystal], *, pairwise: int) -> dict[st
     }
 
 
+def agreement(ours: Sequence[int], theirs: Sequence[int]) -> float:
+    """Share of pairs that two ways of sorting take alike for the same or for different."""
+    mine, other = (np.array(x)[:, None] == np.array(x) for x in (ours, theirs))
+    upper = np.triu_indices(len(ours), 1)
+    return float((mine == other)[upper].mean()) if len(ours) > 1 else 1.0
+
+
 def growth_of_one_composition(
     sizes: Sequence[int], *, baseline_up_to: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -255,7 +271,7 @@ def growth_of_one_composition(
     rows = []
     crystals = one_composition(max(sizes), seed=seed)
     for size in sizes:
-        first, seconds = timed(by_index, crystals[:size])
+        first, seconds = timed(at_once, crystals[:size])
         theirs = timed(by_groups, crystals[:size])[1] if size <= baseline_up_to else None
         rows.append(
             {
@@ -269,38 +285,53 @@ def growth_of_one_composition(
 
 
 def growth_of_the_index(sizes: Sequence[int], *, seed: int) -> list[dict[str, Any]]:
-    """Adding crystals of many compositions, and finding one of a composition that is there."""
+    """Adding crystals of many compositions, and finding one of a composition that is there.
+
+    The crystals share the coordinates of the prototypes: their memory is that of a million elements and names.
+    """
     rng = stream(seed, "identity benchmark", "index")
     sources = decorated("TiNiSn", ("Ti", "Ni", "Sn"))
-    elements = np.arange(3, 90)
     rows, index, added, seconds = [], IdentityIndex(), 0, 0.0
     for size in sizes:
-        chosen = []
-        for number in range(added, size):
-            source = sources[number % len(sources)]
-            others = dict(
-                zip(
-                    sorted(set(source.atomic_numbers)),
-                    rng.choice(elements, 3, replace=False).tolist(),
-                    strict=True,
-                )
-            )
-            numbers = tuple(others[z] for z in source.atomic_numbers)
-            chosen.append(replace(source, atomic_numbers=numbers))
+        # Any three elements, by the order of random numbers: a choice without replacement is much slower.
+        elements = rng.random((size - added, 87)).argsort(axis=1)[:, :3] + 3
+        chosen = [
+            other_elements(sources[number % len(sources)], own)
+            for number, own in zip(range(added, size), elements.tolist(), strict=True)
+        ]
+        names = [str(number) for number in range(added, size)]
         start = time.process_time()
-        for number, crystal in enumerate(chosen, start=added):
-            index.add(str(number), crystal)
+        for name, crystal in zip(names, chosen, strict=True):
+            index.add(name, crystal)
         seconds += time.process_time() - start
         added = size
         asked = [chosen[i] for i in rng.choice(len(chosen), 100, replace=False)]
-        _reduced.cache_clear()
+        _prepared.cache_clear()
         start = time.process_time()
         found = [index.find(crystal) for crystal in asked]
         query = (time.process_time() - start) / len(asked)
         if None in found:
             raise RuntimeError("a crystal that was added is not found")
-        rows.append({"crystals": size, "add_seconds": seconds, "seconds_per_query": query})
+        rows.append(
+            {
+                "crystals": size,
+                "add_seconds": seconds,
+                "seconds_per_query": query,
+                "process_gigabytes": resident() / 1e9,
+            }
+        )
     return rows
+
+
+def other_elements(source: Crystal, elements: Sequence[int]) -> Crystal:
+    """The crystal with other elements in the places of its own."""
+    others = dict(zip(sorted(set(source.atomic_numbers)), elements, strict=True))
+    return replace(source, atomic_numbers=tuple(others[z] for z in source.atomic_numbers))
+
+
+def resident() -> int:
+    """Memory of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def one_shelf(size: int, *, seed: int) -> dict[str, Any]:
@@ -344,15 +375,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print("MOTHERLODE_DATA is not set: real and generated crystals are left out", file=sys.stderr)
     rows = []
+    print("CPU-seconds to sort all at once, one by one, and by group_structures; ratios to the last")
     print(
-        f"{'set':<40}{'crystals':>9}{'kinds':>7}{'ours, s':>10}{'group, s':>10}{'ratio':>8}{'agreement':>11}  loop"
+        f"{'set':<38}{'crystals':>9}{'kinds':>6}{'at once':>9}{'by one':>9}{'group':>9}"
+        f"{'at once':>9}{'by one':>9}{'agreement':>11}  loop"
     )
     for name, crystals in sets.items():
         row = compare(name, crystals, pairwise=40 if given.quick else 120)
         rows.append(row)
         print(
-            f"{name:<40}{row['crystals']:>9}{row['kinds']:>7}{row['seconds']:>10.2f}"
-            f"{row['group_structures_seconds']:>10.2f}{row['speedup']:>7.1f}x{row['agreement']:>11.6f}"
+            f"{name:<38}{row['crystals']:>9}{row['kinds']:>6}{row['seconds']:>9.3f}"
+            f"{row['one_by_one_seconds']:>9.3f}{row['group_structures_seconds']:>9.2f}"
+            f"{row['speedup']:>8.1f}x{row['one_by_one_speedup']:>8.1f}x{row['agreement']:>11.6f}"
             f"{row['pairwise']['speedup']:>7.1f}x ({row['pairwise']['crystals']})",
             flush=True,
         )
@@ -362,8 +396,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not row["pairwise"]["same_answers"]:
             print("  the loop over pairs answers otherwise")
     growth = growth_of_one_composition(
-        (25, 50, 100) if given.quick else (100, 200, 400, 800),
-        baseline_up_to=50 if given.quick else 200,
+        (25, 50, 100) if given.quick else (100, 200, 400, 800, 1600),
+        baseline_up_to=50 if given.quick else 800,
         seed=given.seed,
     )
     print("\none composition, ever more crystals: CPU-seconds to sort them")
@@ -378,13 +412,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{row['crystals']:>8}{row['fill_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}",
             flush=True,
         )
-    index = growth_of_the_index((1000, 10_000) if given.quick else (1000, 10_000, 100_000), seed=given.seed)
-    print("\nmany compositions: crystals held, seconds to add them, ms per query")
+    index = growth_of_the_index(
+        (1000, 10_000) if given.quick else (1000, 10_000, 100_000, 1_000_000), seed=given.seed
+    )
+    print("\nmany compositions: crystals held, seconds to add them, ms per query, GB of the process")
     for row in index:
-        print(f"{row['crystals']:>8}{row['add_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}")
+        print(
+            f"{row['crystals']:>8}{row['add_seconds']:10.2f}{1000 * row['seconds_per_query']:10.2f}"
+            f"{row['process_gigabytes']:10.2f}"
+        )
     result = {
         "speedup": rows[0]["speedup"],
         "agreement": min(row["agreement"] for row in rows),
+        "one_by_one_speedup": rows[0]["one_by_one_speedup"],
         "loop_speedup": rows[0]["pairwise"]["speedup"],
         "missed_duplicates": sum(len(row["missed_duplicates"]) for row in rows),
         "false_duplicates": sum(len(row["false_duplicates"]) for row in rows),

@@ -1,11 +1,9 @@
-"""The cell that pymatgen's StructureMatcher compares, found once per crystal."""
+"""Cells as arrays, and pymatgen's Niggli cells among them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd
 from typing import Final, Self
 
 import numpy as np
@@ -14,12 +12,15 @@ from numpy.typing import NDArray
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
+from loop.crystal import Crystal
+from loop.niggli import niggli_lattice
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_SITE: Final = 0.25
-"""Distance along each axis within which `Structure.get_primitive_structure` takes two sites for one, Å."""
-_MARGIN: Final = 1e-6
+_SAME: Final = 1e-8
+_SAME_SHARE: Final = 1e-5
+"""Differences up to which pymatgen takes two lattices for one: Å, and relative to the second's numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +35,16 @@ class Cell:
     """`n_atoms`."""
 
     @classmethod
-    def of(cls, structure: Structure) -> Self:
-        """The arrays of an ordered structure, atoms in its order."""
+    def of(cls, matter: Crystal | Structure) -> Self:
+        """The arrays of a crystal or an ordered structure, atoms in its order."""
+        if isinstance(matter, Structure):
+            lattice, coordinates = matter.lattice.matrix, matter.frac_coords
+        else:
+            lattice, coordinates = np.array(matter.lattice), np.array(matter.fractional_coordinates)
         return cls(
-            lattice=np.array(structure.lattice.matrix),
-            coordinates=np.array(structure.frac_coords),
-            atomic_numbers=np.array(structure.atomic_numbers),
+            lattice=np.array(lattice),
+            coordinates=np.array(coordinates),
+            atomic_numbers=np.array(matter.atomic_numbers),
         )
 
     def to_structure(self) -> Structure:
@@ -88,34 +93,12 @@ def angles_of(lattices: Floats) -> Floats:
     return angles
 
 
-def matched_cell(structure: Structure) -> Cell:
-    """The cell that the matcher reduces an ordered structure to for every pair it compares: Niggli's, then primitive.
-
-    pymatgen's search for a smaller cell is left out where no translation could map the structure onto itself.
-    """
-    reduced = structure.get_reduced_structure(reduction_algo="niggli")
-    cell = Cell.of(reduced)
-    return Cell.of(reduced.get_primitive_structure()) if _may_be_smaller(cell) else cell
-
-
-def _may_be_smaller(cell: Cell) -> bool:
-    """Whether `get_primitive_structure` could return another cell; follows its first steps."""
-    formula_units = gcd(*Counter(cell.atomic_numbers.tolist()).values())
-    if formula_units == 1:
-        return False
-    if cell.lengths.min() < _SITE * (1 + _MARGIN) * formula_units:
-        # Lattices so fine that it would take none of their vectors for another than zero.
-        return True
-    near = 2 * _SITE * (1 + _MARGIN) / cell.lengths
-    groups = sorted(
-        cell.kinds, key=lambda atoms: (len(atoms), chemical_symbols[cell.atomic_numbers[atoms[0]]])
-    )
-    rarest = cell.coordinates[groups[0]]
-    translations = rarest[1:] - rarest[0]
-    for atoms in groups:
-        own = cell.coordinates[atoms]
-        difference = translations[:, None, None] + own[:, None] - own
-        difference -= np.rint(difference)
-        maps = (np.abs(difference) <= near).all(axis=-1).any(axis=-1).all(axis=-1)
-        translations = translations[maps]
-    return len(translations) > 0
+def niggli_cell(cell: Cell) -> Cell:
+    """What pymatgen's `Structure.get_reduced_structure` makes of a cell, number for number."""
+    lattice = niggli_lattice(cell.lattice)
+    if (np.abs(lattice - cell.lattice) <= _SAME + _SAME_SHARE * np.abs(cell.lattice)).all():
+        return cell
+    # Atom by atom, since a product of matrices may round otherwise than pymatgen's of a vector and a matrix.
+    inverse = np.linalg.inv(lattice)
+    coordinates = [np.dot(np.dot(position, cell.lattice), inverse) for position in cell.coordinates]
+    return Cell(lattice=lattice, coordinates=np.mod(coordinates, 1), atomic_numbers=cell.atomic_numbers)

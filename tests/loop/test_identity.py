@@ -236,3 +236,64 @@ def test_pairs_of_types_are_judged_as_by_the_matcher() -> None:
     ]
     for first, second in combinations(crystals, 2):
         assert same(first, second) == MATCHER.fit(first.to_structure(), second.to_structure())
+
+
+def one_by_one(crystals: dict[str, Crystal], index: IdentityIndex) -> dict[str, str]:
+    """What `add_distinct` must answer."""
+    found = {}
+    for name, crystal in crystals.items():
+        twin = index.find(crystal)
+        if twin is None:
+            index.add(name, crystal)
+        found[name] = twin or name
+    return found
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_many_are_added_at_once_as_one_by_one(seed: int) -> None:
+    """Copies of a few types, more or less disturbed, onto what is held and among themselves, of several formulas."""
+    rng = np.random.default_rng(seed)
+    sources = [
+        Crystal.from_structure(structure_type(name))
+        for name in ("rocksalt", "zincblende", "wurtzite", "rutile", "fluorite", "half-Heusler")
+    ]
+    crystals = {}
+    while len(crystals) < 40:
+        source = sources[rng.integers(len(sources))]
+        other = strained(source, rng, strain=rng.choice([0.01, 0.15]), rattle=rng.choice([0.05, 0.4]))
+        if other is not None:
+            crystals[f"c{len(crystals)}"] = other
+    held = {name: crystals.pop(name) for name in ("c1", "c3", "c4", "c7")}
+    indices = (IdentityIndex(), IdentityIndex())
+    for index in indices:
+        for name, crystal in held.items():
+            index.add(name, crystal)
+    assert indices[0].add_distinct(crystals) == one_by_one(crystals, indices[1])
+    assert len(indices[0]) == len(indices[1])
+    for crystal in crystals.values():
+        assert indices[0].find_all(crystal) == indices[1].find_all(crystal)
+
+
+@pytest.mark.parametrize("formula", ["TiNiSn"])
+def test_decorated_prototypes_are_sorted_as_by_group_structures(formula: str) -> None:
+    crystals = decorated_prototypes(formula, largest=6)
+    structures = [crystal.to_structure() for crystal in crystals]
+    found = IdentityIndex().add_distinct({str(number): crystal for number, crystal in enumerate(crystals)})
+    places = {id(structure): str(number) for number, structure in enumerate(structures)}
+    for group in MATCHER.group_structures(structures):
+        members = [places[id(structure)] for structure in group]
+        assert {found[member] for member in members} == {members[0]}
+
+
+def test_names_that_are_taken_are_refused_before_anything_is_added() -> None:
+    index = IdentityIndex()
+    salt, quartz = (Crystal.from_structure(structure_type(name)) for name in ("rocksalt", "quartz"))
+    index.add("a", salt)
+    with pytest.raises(CrystalError, match="a already names a crystal"):
+        index.add_distinct({"b": quartz, "a": salt})
+    assert len(index) == 1
+    assert index.add_distinct({}) == {}
+    assert index.add_distinct({"b": quartz, "c": salt, "d": quartz}) == {"b": "b", "c": "a", "d": "b"}
+    assert "b" in index
+    assert "c" not in index

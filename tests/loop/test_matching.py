@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from loop.cells import Cell, matched_cell
-from loop.matching import foretell
+from loop.cell_stack import CellStack
+from loop.cells import Cell, niggli_cell
+from loop.matching import Tolerances, foretell, foretell_all
+from loop.primitive import matched_cell
 from tests.loop.strategies import STRUCTURE_TYPES, disguises, random_cells, structure_type
 
 
@@ -131,3 +133,34 @@ def test_thousands_of_disturbed_pairs(seed: int) -> None:
         matches += said
     assert certain > 400
     assert 50 < matches < 450
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_many_pairs_at_once_are_answered_as_one_by_one(seed: int, number: int) -> None:
+    rng = np.random.default_rng(seed)
+    name = STRUCTURE_TYPES[rng.integers(len(STRUCTURE_TYPES))]
+    first, second = (
+        [
+            niggli_cell(
+                Cell.of(disturbed(structure_type(name), rng, strain=rng.uniform(0, 0.15), rattle=0.3))
+            )
+            for _ in range(number)
+        ]
+        for _ in range(2)
+    )
+    tolerances = Tolerances(length=0.2, site=0.3, angle=5.0)
+    alone = [
+        foretell(a, b, length_tolerance=0.2, site_tolerance=0.3, angle_tolerance=5.0)
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert foretell_all(CellStack.of(first), CellStack.of(second), tolerances) == alone
+    repeated = CellStack.of([first[0]] * number)
+    assert foretell_all(CellStack.of(first[:1]), CellStack.of(second), tolerances) == foretell_all(
+        repeated, CellStack.of(second), tolerances
+    )
+
+
+def test_cells_of_other_atoms_are_never_equal() -> None:
+    salt, fluorite = matched_cell(structure_type("rocksalt")), matched_cell(structure_type("fluorite"))
+    assert foretell(salt, fluorite, length_tolerance=0.2, site_tolerance=0.3, angle_tolerance=5.0) is False
