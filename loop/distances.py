@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
 from typing import Final
 
 import moyopy
@@ -58,37 +57,3 @@ def nearest_image_distances(lattice: Floats, coordinates: Floats) -> Floats:
     lengths = np.linalg.norm(images, axis=1)
     np.fill_diagonal(distances, lengths[lengths > 0].min())
     return distances
-
-
-def distances_within(lattice: Floats, coordinates: Floats, *, radius: float) -> Floats:
-    """Distances from each atom to the images of each atom, complete up to `radius`.
-
-    Args:
-        lattice: `3 x 3`, rows are lattice vectors, Å.
-        coordinates: `n_atoms x 3`, fractional.
-        radius: Å.
-
-    Returns:
-        `n_atoms x n_atoms x n_images`, Å, unordered; an atom's distance of 0 to itself is set to infinity.
-    """
-    basis, positions = reduced_cell(lattice, coordinates)
-    heights = 1 / np.linalg.norm(np.linalg.inv(basis), axis=0)
-    cells = _cells_within(*(int(x) for x in np.floor(radius / heights + 0.5)))
-    difference = positions[None, :] - positions[:, None]
-    vectors = (difference - np.rint(difference)) @ basis
-    shifts = cells @ basis
-    squares = np.zeros((len(positions), len(positions), len(cells)))
-    for axis in range(3):
-        # One axis at a time: a third of the memory, and sums over contiguous numbers.
-        component = vectors[:, :, None, axis] + shifts[:, axis]
-        squares += component * component
-    atoms = np.arange(len(positions))
-    squares[atoms, atoms, len(cells) // 2] = np.inf
-    distances: Floats = np.sqrt(squares, out=squares)
-    return distances
-
-
-@cache
-def _cells_within(a: int, b: int, c: int) -> Floats:
-    """Integer coordinates of the cells around the origin's, which stands in the middle."""
-    return np.array(list(itertools.product(*(range(-x, x + 1) for x in (a, b, c)))), dtype=np.float64)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core.structure import Structure
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell
 from loop.crystal import Crystal
 from loop.errors import CrystalError
-from loop.primitive import matched_cell
-from loop.shelf import (
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell
+from loop.matching.primitive import matched_cell
+from loop.matching.shelf import (
     ANGLE_TOLERANCE,
     LENGTH_TOLERANCE,
     SHELL_THRESHOLD,
@@ -31,7 +31,7 @@ from loop.shelf import (
     Shelf,
     equal,
 )
-from loop.shells import shell_difference, shells_of
+from loop.matching.shells import shell_difference, shells_of
 
 __all__ = [
     "ANGLE_TOLERANCE",
@@ -73,7 +73,7 @@ def _formula(crystal: Crystal) -> Formula:
 
 
 def shells(structure: Structure) -> Floats:
-    """Neighbour shells of one structure (see `loop.shells.shells_of`), `n_elements² x 12`."""
+    """Neighbour shells of one structure (see `loop.matching.shells.shells_of`), `n_elements² x 12`."""
     mean_distances: Floats = shells_of(CellStack.of([Cell.of(structure)]))[0]
     return mean_distances
 

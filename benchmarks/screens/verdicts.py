@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from flows.stages.screen import SAME_MINIMUM
-from loop import cells, identity, matching
+from loop import identity
 from loop.crystal import Crystal
 from loop.hull import HullSet
 from loop.identity import IdentityIndex
@@ -266,10 +266,9 @@ def _shared(twin: str, verdicts: Sequence[Verdict], references: References) -> V
 
 def _forget() -> None:
     """Empty what comparing crystals keeps, so that no way profits from what came before it."""
-    for module in (cells, identity, matching):
-        for value in vars(module).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
+    for value in vars(identity).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 def ceiling(crystal: Crystal, hulls: HullSet, *, fidelity: str) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from loop.distances import distances_within, nearest_image_distances, reduced_cell
+from loop.distances import nearest_image_distances, reduced_cell
 from tests.loop.strategies import random_cells
 
 
@@ -39,16 +39,6 @@ def test_nearest_images_whatever_the_basis(structure: Structure, seed: int) -> N
     )
     np.fill_diagonal(expected, shortest)
     assert np.allclose(found, expected, atol=1e-8)
-
-
-@given(random_cells(max_atoms=4), st.floats(1, 7))
-@settings(max_examples=40, deadline=None)
-def test_every_neighbour_within_the_radius_is_there(structure: Structure, radius: float) -> None:
-    distances = distances_within(structure.lattice.matrix, structure.frac_coords, radius=radius)
-    neighbours = structure.get_all_neighbors(radius - 1e-6)
-    for row, expected in zip(distances, neighbours, strict=True):
-        found = np.sort(row[row < radius - 1e-6])
-        assert np.allclose(found, sorted(n.nn_distance for n in expected), atol=1e-8)
 
 
 @given(random_cells(), st.integers(0, 2**32 - 1))

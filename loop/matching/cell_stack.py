@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.cells import Cell
+from loop.matching.cells import Cell
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

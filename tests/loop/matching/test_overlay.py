@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 from pymatgen.util.coord_cython import is_coord_subset_pbc, pbc_shortest_vectors
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell, niggli_cell
-from loop.lattice_mappings import mappings
-from loop.overlay import Laid, Overlay
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell, niggli_cell
+from loop.matching.lattice_mappings import mappings
+from loop.matching.overlay import Laid, Overlay
 
 SITE = 0.3
 

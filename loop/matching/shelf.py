@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from loop.cell_stack import CellStack, grown
-from loop.cells import Cell
-from loop.matching import Tolerances, foretell_all
-from loop.shells import shells_of
+from loop.matching.cell_stack import CellStack, grown
+from loop.matching.cells import Cell
+from loop.matching.foretelling import Tolerances, foretell_all
+from loop.matching.shells import shells_of
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.cell_stack import CellStack
+from loop.matching.cell_stack import CellStack
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

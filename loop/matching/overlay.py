@@ -14,8 +14,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.cell_stack import CellStack
-from loop.lattice_mappings import MARGIN, Mappings
+from loop.matching.cell_stack import CellStack
+from loop.matching.lattice_mappings import MARGIN, Mappings
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

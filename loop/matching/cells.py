@@ -13,7 +13,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from loop.crystal import Crystal
-from loop.niggli import niggli_lattice
+from loop.matching.niggli import niggli_lattice
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell, niggli_cell
-from loop.matching import Tolerances, foretell, foretell_all
-from loop.primitive import matched_cell
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell, niggli_cell
+from loop.matching.foretelling import Tolerances, foretell, foretell_all
+from loop.matching.primitive import matched_cell
 from tests.loop.strategies import STRUCTURE_TYPES, disguises, random_cells, structure_type
 
 

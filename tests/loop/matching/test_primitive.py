@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core.structure import Structure
 
-from loop.cells import Cell
-from loop.primitive import matched_cell, primitive_cell
+from loop.matching.cells import Cell
+from loop.matching.primitive import matched_cell, primitive_cell
 from tests.loop.strategies import STRUCTURE_TYPES, random_cells, structure_type
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core.structure import Structure
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell, niggli_cell
-from loop.shells import NEIGHBOURS, RADIUS, shells_of
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell, niggli_cell
+from loop.matching.shells import NEIGHBOURS, RADIUS, shells_of
 from tests.loop.strategies import STRUCTURE_TYPES, random_cells, structure_type
 
 

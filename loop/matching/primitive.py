@@ -17,8 +17,8 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pymatgen.core.structure import Structure
 
-from loop.cells import Cell, niggli_cell
 from loop.crystal import Crystal
+from loop.matching.cells import Cell, niggli_cell
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell
-from loop.lattice_mappings import mappings
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell
+from loop.matching.lattice_mappings import mappings
 
 
 def random_cell(rng: np.random.Generator) -> Cell:

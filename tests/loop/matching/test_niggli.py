@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 from scipy.spatial.transform import Rotation
 
-from loop.niggli import Floats, _found, niggli_invariants, niggli_lattice
+from loop.matching.niggli import Floats, _found, niggli_invariants, niggli_lattice
 
 DATA = os.environ.get("MOTHERLODE_DATA")
 CENTRINGS = (

@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.cell_stack import CellStack
-from loop.cells import Cell
-from loop.lattice_mappings import MARGIN, mappings
-from loop.overlay import Laid, Overlay
+from loop.matching.cell_stack import CellStack
+from loop.matching.cells import Cell
+from loop.matching.lattice_mappings import MARGIN, mappings
+from loop.matching.overlay import Laid, Overlay
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
