@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.progress import Queue, work_of
 from flows.verification.verifier import BatchVerifier, VerificationResult, Verifier
 from loop.budget import total
 from loop.crystal import Crystal
@@ -60,6 +61,7 @@ def compute(
     iteration: int,
     charge: Mapping[str, float],
     label: str,
+    queue: Queue | None = None,
 ) -> Outcome:
     """Settle every request that is affordable, running only what was never settled before.
 
@@ -72,6 +74,7 @@ def compute(
         iteration: the iteration that pays.
         charge: flat amounts per request besides what `by` declares, e.g. `{"verifications": 1}`.
         label: what a person sees beside the progress.
+        queue: of which these requests are the next chunk, so that progress is that of all of them.
     """
     requests = list(requests)
     keys = {r.subject: calculation_key(r.crystal, by.identity(r.crystal)) for r in requests}
@@ -79,10 +82,11 @@ def compute(
     settled = campaign.settled(keys.values(), shared=purpose == "reference")
     _adopt(campaign, settled.values(), purpose=purpose, iteration=iteration, charge=charge)
 
-    wanted = len(crystals)
+    works = {key: work_of(crystal, by) for key, crystal in crystals.items()}
+    queue = queue or Queue(total=len(crystals), work=sum(works.values()))
+    _show(campaign, label, settled, works=works, queue=queue)
     batches = [[key for key in batch if key not in settled] for batch in _batches(crystals, by=by)]
     waiting = [batch for batch in batches if batch]
-    campaign.observer.progress(label, done=len(settled), total=wanted)
     while waiting:
         # What cannot be paid now is asked again when the rest has settled, which may cost less than was declared.
         handed, waiting = _affordable(campaign, waiting, crystals, by=by, charge=charge)
@@ -106,12 +110,24 @@ def compute(
                 campaign.id, settlements, token=campaign.token, purpose=purpose, iteration=iteration
             )
             running -= {result.request_id for result in results}
-            campaign.observer.progress(label, done=len(settled), total=wanted)
+            _show(campaign, label, settled, works=works, queue=queue)
+    queue.finish(count=len(crystals), work=sum(works.values()))
     if purpose == "reference":
         campaign.share(settled.values())
     return Outcome(
         settled={subject: settled[key] for subject, key in keys.items() if key in settled},
         unaffordable=tuple(subject for subject, key in keys.items() if key not in settled),
+    )
+
+
+def _show(
+    campaign: Campaign, label: str, settled: Collection[str], *, works: Mapping[str, float], queue: Queue
+) -> None:
+    campaign.observer.progress(
+        label,
+        done=queue.done + len(settled),
+        total=queue.total,
+        share=queue.share(sum(works[key] for key in settled)),
     )
 
 

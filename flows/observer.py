@@ -13,8 +13,8 @@ class Observer(Protocol):
         """A stage begins."""
         ...
 
-    def progress(self, label: str, *, done: int, total: int) -> None:
-        """`done` of `total` calculations of the running stage are settled."""
+    def progress(self, label: str, *, done: int, total: int, share: float) -> None:
+        """`done` of `total` calculations of the running stage are settled, `share` of their declared cost."""
         ...
 
     def stage_finished(
@@ -34,7 +34,7 @@ class Silence:
     def stage_started(self, iteration: int, stage: str) -> None:
         """Ignore."""
 
-    def progress(self, label: str, *, done: int, total: int) -> None:
+    def progress(self, label: str, *, done: int, total: int, share: float) -> None:
         """Ignore."""
 
     def stage_finished(
@@ -57,10 +57,10 @@ class Together:
         for observer in self._observers:
             observer.stage_started(iteration, stage)
 
-    def progress(self, label: str, *, done: int, total: int) -> None:
+    def progress(self, label: str, *, done: int, total: int, share: float) -> None:
         """Pass on."""
         for observer in self._observers:
-            observer.progress(label, done=done, total=total)
+            observer.progress(label, done=done, total=total, share=share)
 
     def stage_finished(
         self, iteration: int, stage: str, *, seconds: float, summary: Mapping[str, Any]

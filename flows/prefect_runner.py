@@ -117,14 +117,14 @@ class PrefectObserver:
         """The next progress is a new artifact."""
         self._artifact, self._shown = None, -1
 
-    def progress(self, label: str, *, done: int, total: int) -> None:
+    def progress(self, label: str, *, done: int, total: int, share: float) -> None:  # noqa: ARG002 - the seam's signature
         """Show it in steps of 5 %, each step costing a request."""
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
         from prefect.context import FlowRunContext
 
         if FlowRunContext.get() is None or total == 0:
             return
-        percent = 100.0 * done / total
+        percent = 100.0 * share
         if int(percent // 5) == self._shown:
             return
         self._shown = int(percent // 5)

@@ -70,6 +70,11 @@ class Relaxer:
         self._lost: dict[str, float] = {}
         self._rejection = rejection
 
+    @property
+    def teaches(self) -> Mapping[str, Any]:
+        """What is the same for all its relaxations; a rule that others taught is of no use to them."""
+        return self._identity
+
     def abandoning(self, rejection: EarlyRejection) -> Relaxer:
         """The same relaxer, but for relaxations that may be abandoned early."""
         return Relaxer(

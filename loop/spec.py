@@ -215,7 +215,7 @@ class ScreeningSpec(Model):
     """How candidates are screened."""
 
     early_rejection: EarlyRejectionSpec | None = EarlyRejectionSpec()
-    """When relaxations are abandoned; null runs every one to its end. Not used where `potential.corrections` are."""
+    """When relaxations are abandoned; null runs every one to its end."""
 
 
 class ReferenceSpec(Model):

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pymatgen.core.composition import Composition
@@ -77,6 +78,59 @@ def correction_of(crystal: Crystal, scheme: CorrectionScheme) -> Correction:
     return Correction(parts={}) if scheme == "none" else _mp2020(crystal)
 
 
+def lowest_correction(composition: Mapping[str, float], scheme: CorrectionScheme) -> float:
+    """The lowest correction that any crystal of a composition could get, eV/atom.
+
+    What a composition does not decide is whether its oxygen is an oxide, peroxide, superoxide or ozonide, whether its
+    sulphur is an anion, and the oxidation states where its formula gives none: the scheme is asked about every case.
+
+    Args:
+        composition: atoms by element, in any number.
+        scheme: `none` or `mp2020`.
+
+    Returns:
+        At most `correction_of(crystal, scheme).energy_per_atom` of any crystal that has the composition.
+
+    Raises:
+        CorrectionError: an element has no electronegativity, so no crystal of the composition has a correction.
+    """
+    if scheme == "none" or len(composition) == 1:
+        return 0.0
+    return _lowest_of_mp2020(Composition(composition).reduced_formula)
+
+
+@lru_cache(maxsize=65536)
+def _lowest_of_mp2020(formula: str) -> float:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to guess oxidation states", category=UserWarning)
+        from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
+        from pymatgen.entries.computed_entries import ComputedEntry
+
+        scheme = MaterialsProject2020Compatibility(check_potcar=False)
+        composition = Composition(formula)
+        by_electronegativity = _by_electronegativity({e.symbol for e in composition}, formula=formula)
+        judged_by_state, anions = _anions(by_electronegativity, scheme=scheme)
+        guess = _guess(formula) if judged_by_state.intersection(anions) else {}
+        undecided = [symbol for symbol in anions if symbol in judged_by_state] if not guess else []
+        lowest = np.inf
+        for oxygen, sulphur, *charges in product(
+            sorted(scheme.comp_correction.keys() - ELEMENT_SYMBOLS),
+            ("sulfide", "no sulfide"),
+            *[(-1.0, 0.0)] * len(undecided),
+        ):
+            states = dict(guess) or dict(zip(undecided, charges, strict=True))
+            entry = ComputedEntry(
+                composition,
+                0.0,
+                parameters=_parameters(by_electronegativity, scheme=scheme),
+                data={"oxide_type": oxygen, "sulfide_type": sulphur, "oxidation_states": states},
+                entry_id=formula,
+            )
+            adjustments = scheme.get_adjustments(entry)
+            lowest = min(lowest, sum(float(a.value) for a in adjustments) / composition.num_atoms)
+    return float(lowest)
+
+
 def scheme_version(scheme: CorrectionScheme) -> str:
     """The scheme, our rules and the package that computes it; part of a calculation's identity.
 
@@ -98,13 +152,11 @@ def _mp2020(crystal: Crystal) -> Correction:
         if len(crystal.elements) == 1:
             return Correction(parts={})
         scheme = MaterialsProject2020Compatibility(check_potcar=False)
-        by_electronegativity = _by_electronegativity(crystal)
-        settings = scheme.u_settings.get(by_electronegativity[-1], {})
-        hubbards = {symbol: settings[symbol] for symbol in by_electronegativity if symbol in settings}
+        by_electronegativity = _by_electronegativity(crystal.elements, formula=crystal.reduced_formula)
         entry = ComputedStructureEntry(
             crystal.to_structure(),
             0.0,
-            parameters={"run_type": "GGA+U" if hubbards else "GGA", "hubbards": hubbards},
+            parameters=_parameters(by_electronegativity, scheme=scheme),
             data={"oxidation_states": _oxidation_states(crystal, by_electronegativity, scheme=scheme)},
             entry_id=crystal.reduced_formula,
         )
@@ -123,21 +175,40 @@ def _name(adjustment: str) -> str:
     return f"{cause}+U" if "mixing" in adjustment else cause
 
 
-def _by_electronegativity(crystal: Crystal) -> list[str]:
+def _parameters(
+    by_electronegativity: list[str], *, scheme: MaterialsProject2020Compatibility
+) -> dict[str, Any]:
+    """Run type and U values that the Materials Project would have used."""
+    settings = scheme.u_settings.get(by_electronegativity[-1], {})
+    hubbards = {symbol: settings[symbol] for symbol in by_electronegativity if symbol in settings}
+    return {"run_type": "GGA+U" if hubbards else "GGA", "hubbards": hubbards}
+
+
+def _by_electronegativity(elements: Collection[str], *, formula: str) -> list[str]:
     """Element symbols, the most electronegative last.
 
     Raises:
         CorrectionError: an element has no electronegativity, so that nobody can say what the anion is.
     """
-    values = {symbol: float(Element(symbol).X) for symbol in crystal.elements}
+    values = {symbol: float(Element(symbol).X) for symbol in elements}
     lacking = sorted(symbol for symbol, value in values.items() if not np.isfinite(value))
     if lacking:
         raise CorrectionError(
-            f"{crystal.reduced_formula}: {', '.join(lacking)} has no electronegativity, so MP2020 cannot say which "
+            f"{formula}: {', '.join(lacking)} has no electronegativity, so MP2020 cannot say which "
             "elements are anions; take it out of the space, or set the potential's corrections to none"
         )
     # Where two are equal (H and Pd) pymatgen takes the later in the structure, which is the heavier here.
     return sorted(values, key=lambda symbol: (values[symbol], Element(symbol).Z))
+
+
+def _anions(
+    by_electronegativity: list[str], *, scheme: MaterialsProject2020Compatibility
+) -> tuple[frozenset[str], list[str]]:
+    """The anions that are judged by their oxidation states, and all that are there, most electronegative last."""
+    judged_by_state = frozenset((ELEMENT_SYMBOLS & scheme.comp_correction.keys()) - {"S"})
+    return judged_by_state, [
+        symbol for symbol in by_electronegativity if symbol in judged_by_state | {"O", "S"}
+    ]
 
 
 def _oxidation_states(
@@ -151,8 +222,7 @@ def _oxidation_states(
     Raises:
         CorrectionError: they are unknown, and another anion's correction hangs on them.
     """
-    judged_by_state = (ELEMENT_SYMBOLS & scheme.comp_correction.keys()) - {"S"}
-    anions = [symbol for symbol in by_electronegativity if symbol in judged_by_state | {"O", "S"}]
+    judged_by_state, anions = _anions(by_electronegativity, scheme=scheme)
     if not judged_by_state.intersection(anions):
         return {}
     guess = _guess(crystal.reduced_formula)

@@ -1,25 +1,23 @@
 """Abandoning a relaxation that will not end low enough to matter, by a rule with a stated false-negative rate.
 
-At a few evaluations of a relaxation the rule bounds what it can still gain: a margin m_k below the energy that it
-stands at. Where even energy - m_k lies above the crystal's ceiling, the rest of the relaxation is not run.
+At a few evaluations of a relaxation the rule compares where it stands with the crystal's ceiling, the highest energy
+that still matters. What stands above the ceiling by more than a margin m_k is not run any further.
 
 The margin is q s_k: s_k predicts the drop that is left from what the optimiser knows there, so that nearly converged
 crystals get narrow margins and wild ones wide ones, and q is a conformal quantile (Vovk, Gammerman and Shafer,
-Algorithmic Learning in a Random World, chapter 2) of drop over prediction, its largest over all the checkpoints of a
-relaxation, so that the rate holds for a crystal and not for a checkpoint. `early_rejection_learning` fits both.
+Algorithmic Learning in a Random World, chapter 2). It is that of height above the ceiling over prediction among
+crystals that ended at or below it, the largest over all the checkpoints of a relaxation, so that the rate holds for a
+crystal and not for a checkpoint. `early_rejection_learning` fits both.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final, Self
-
-import numpy as np
-
-from surrogates.potential import Floats
 
 REASON: Final = "rejected-early"
 """Of the failure that an abandoned relaxation is."""
@@ -54,6 +52,8 @@ class Checkpoint:
     """Largest stress component, GPa."""
     drop: float
     """What was gained since the checkpoint before, or since the start, eV/atom."""
+    operations: int = 1
+    """Of the space group that is held or was let go: the more there are, the more often it does not hold by itself."""
 
     @property
     def place(self) -> tuple[bool, int]:
@@ -61,10 +61,10 @@ class Checkpoint:
         return self.released, self.since
 
     @property
-    def features(self) -> Floats:
-        """Logarithms of what the remaining drop is predicted from, `4`."""
-        known = (self.decrement, self.max_force, self.max_stress, self.drop)
-        return np.log(np.maximum(np.array(known, dtype=np.float64), _SMALLEST))
+    def features(self) -> tuple[float, ...]:
+        """Logarithms of what the remaining drop is predicted from, `5`."""
+        known = (self.decrement, self.max_force, self.max_stress, self.drop, self.operations)
+        return tuple(math.log(max(value, _SMALLEST)) for value in known)
 
     def to_list(self) -> list[float]:
         """The fields in order: a trace is kept for every relaxation, so it is written short."""
@@ -73,7 +73,7 @@ class Checkpoint:
     @classmethod
     def from_list(cls, values: Sequence[float]) -> Self:
         """Read what `to_list` wrote."""
-        evaluations, released, since, energy, decrement, max_force, max_stress, drop = values
+        evaluations, released, since, energy, decrement, max_force, max_stress, drop, operations = values
         return cls(
             evaluations=int(evaluations),
             released=bool(released),
@@ -83,6 +83,7 @@ class Checkpoint:
             max_force=max_force,
             max_stress=max_stress,
             drop=drop,
+            operations=int(operations),
         )
 
 
@@ -94,10 +95,10 @@ class Scale:
     since: int
     intercept: float
     slopes: tuple[float, ...]
-    """`4`, none negative."""
+    """`5`, none negative."""
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
-    """`4`, the range of the features that the rule was calibrated on."""
+    """`5`, the range of the features that the rule was calibrated on."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -107,12 +108,15 @@ class Scale:
 
     def predict(self, checkpoint: Checkpoint) -> float:
         """Expected remaining drop, eV/atom."""
-        return float(np.exp(self.intercept + checkpoint.features @ np.array(self.slopes))) + SMALLEST_SCALE
+        weighed = (slope * feature for slope, feature in zip(self.slopes, checkpoint.features, strict=True))
+        return math.exp(self.intercept + math.fsum(weighed)) + SMALLEST_SCALE
 
     def covers(self, checkpoint: Checkpoint) -> bool:
         """Whether the features lie within what was seen."""
-        features = checkpoint.features
-        return bool((features >= self.lowest).all() and (features <= self.highest).all())
+        return all(
+            low <= feature <= high
+            for low, feature, high in zip(self.lowest, checkpoint.features, self.highest, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +126,15 @@ class Rule:
     false_negative_rate: float
     """Share of the crystals that would have ended at or below their ceiling and are abandoned, at most."""
     quantile: float
-    """Of the remaining drop over its prediction."""
+    """Of height above the ceiling over predicted drop."""
     scales: tuple[Scale, ...]
     calibrated_on: int
     """Relaxations, all of crystals that ended at or below their ceiling."""
+    learned_under: str = ""
+    """What names the relaxations that taught it, potential, settings and code: the rule knows nothing of others."""
 
     def margin(self, checkpoint: Checkpoint) -> float | None:
-        """What the relaxation may still gain, eV/atom; None where the rule knows nothing of such a state."""
+        """Height above the ceiling that is still gone on with, eV/atom; None where the rule knows no such state."""
         for scale in self.scales:
             if (scale.released, scale.since) == checkpoint.place and scale.covers(checkpoint):
                 return self.quantile * scale.predict(checkpoint)
@@ -167,8 +173,7 @@ class Rule:
 
 def explain(rule: Rule, checkpoint: Checkpoint, *, ceiling: float) -> str:
     """One sentence on why a relaxation was abandoned."""
-    lowest = checkpoint.energy_per_atom - (rule.margin(checkpoint) or 0.0)
     return (
-        f"{checkpoint.energy_per_atom:.3f} eV/atom after {checkpoint.evaluations} evaluations; rule {rule.version} "
-        f"expects it to end no lower than {lowest:.3f}, the ceiling is {ceiling:.3f}"
+        f"{checkpoint.energy_per_atom:.3f} eV/atom after {checkpoint.evaluations} evaluations; the ceiling is "
+        f"{ceiling:.3f}, and rule {rule.version} goes on there up to {rule.margin(checkpoint) or 0.0:.3f} above it"
     )

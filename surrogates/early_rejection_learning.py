@@ -35,12 +35,14 @@ class Run:
     """eV/atom, where it ended; in the trace's convention."""
     evaluations: int
     ceiling: float
-    """Highest energy that still matters at its composition, eV/atom."""
+    """Highest energy that may still matter at its composition, eV/atom, in the trace's convention."""
+    slack: float = 0.0
+    """eV/atom by which its ceiling came to lie lower, once its crystal's correction was known; never negative."""
 
     @property
     def matters(self) -> bool:
         """Whether it ended at or below its ceiling."""
-        return self.energy_per_atom <= self.ceiling
+        return self.energy_per_atom <= self.ceiling - self.slack
 
     def left(self, checkpoint: Checkpoint) -> float:
         """What it gained after a checkpoint, eV/atom; never negative."""
@@ -54,9 +56,9 @@ class Trial:
     calibrating: int
     """Runs that matter."""
     violations: int
-    """Of those, the ones that fell by more than a margin: what the stated rate bounds."""
+    """Of those, the ones that stood above their ceiling by more than a margin: what the stated rate bounds."""
     lost: int
-    """Of those, the ones that would have been abandoned."""
+    """Of those, the ones that would have been abandoned: violations where the rule had seen the like."""
     abandoned: int
     runs: int
     saved: float
@@ -74,12 +76,20 @@ class Trial:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def idle_rule(false_negative_rate: float) -> Rule:
+def idle_rule(false_negative_rate: float, *, learned_under: str = "") -> Rule:
     """The rule that abandons nothing."""
-    return Rule(false_negative_rate=false_negative_rate, quantile=0.0, scales=(), calibrated_on=0)
+    return Rule(
+        false_negative_rate=false_negative_rate,
+        quantile=0.0,
+        scales=(),
+        calibrated_on=0,
+        learned_under=learned_under,
+    )
 
 
-def fit_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate: float) -> Rule | None:
+def fit_rule(
+    runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate: float, learned_under: str = ""
+) -> Rule | None:
     """Fit a rule.
 
     Args:
@@ -87,6 +97,7 @@ def fit_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate:
             abandoned it, or the largest drops would be missing.
         beside: runs of other crystals, such as reference phases: they teach the prediction, not the quantile.
         false_negative_rate: stated, between 0 and 1.
+        learned_under: names what was the same for all of them.
 
     Returns:
         The rule; None where there are too few runs for that rate: below 1 / rate - 1 that matter, no finite quantile
@@ -106,6 +117,7 @@ def fit_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate:
         quantile=scores[rank - 1] if rank > 0 else 0.0,
         scales=tuple(scales),
         calibrated_on=len(calibrating),
+        learned_under=learned_under,
     )
 
 
@@ -137,12 +149,14 @@ def try_rule(runs: Sequence[Run], *, beside: Sequence[Run], false_negative_rate:
 
 
 def _score(run: Run, scales: Sequence[Scale]) -> float:
-    """The largest ratio of remaining drop to prediction over a run's checkpoints; 0 where it passed none."""
+    """The largest ratio of height above the ceiling to prediction over a run's checkpoints; 0 where it was below."""
     known = {(scale.released, scale.since): scale for scale in scales}
-    return max(
-        (run.left(point) / known[point.place].predict(point) for point in run.trace if point.place in known),
-        default=0.0,
+    heights = (
+        (point.energy_per_atom - run.ceiling) / known[point.place].predict(point)
+        for point in run.trace
+        if point.place in known
     )
+    return max(0.0, *heights, 0.0)
 
 
 def _fit_scale(
@@ -154,12 +168,12 @@ def _fit_scale(
     seen = [(run, point) for run in predicting for point in run.trace if point.place == place]
     if len(seen) < FEWEST_TO_PREDICT:
         return None
-    features: Floats = np.stack([point.features for _, point in seen])
+    features: Floats = np.array([point.features for _, point in seen])
     target = np.log([run.left(point) + SMALLEST_SCALE for run, point in seen])
     design = np.column_stack([np.ones(len(seen)), features])
-    solution = lsq_linear(design, target, bounds=([-np.inf, 0, 0, 0, 0], np.inf)).x
+    solution = lsq_linear(design, target, bounds=([-np.inf, *[0.0] * features.shape[1]], np.inf)).x
     own = [point.features for run in calibrating for point in run.trace if point.place == place]
-    everything = np.concatenate([features, *([np.stack(own)] if own else [])])
+    everything = np.concatenate([features, *([np.array(own)] if own else [])])
     # Rounded, so that the rule is the same after a round trip through any database.
     intercept, *slopes = (round(float(value), 9) for value in solution)
     return Scale(

@@ -22,7 +22,7 @@ from surrogates.potential import Batch, Evaluation, Floats, Integers, Potential
 from surrogates.symmetry import Symmetry, symmetry_of
 
 STAGE: Final = "relaxation"
-CODE_VERSION: Final = 3
+CODE_VERSION: Final = 4
 """Part of a relaxation's identity: to be raised when a change here or in `optimisation` or `guards` moves
 results."""
 RELEASE_DISPLACEMENT: Final = 0.03
@@ -87,6 +87,8 @@ class _Job:
     volume: float
     symmetry: Symmetry | None = None
     """Held while not None."""
+    operations: int = 1
+    """Of the space group that is held, or was until it was let go; 1 where there is none to hold."""
     starting_energy: float = float("nan")
     evaluations: int = 0
     descent: Descent | None = None
@@ -116,7 +118,7 @@ def relax(
 
     With `settings.symmetry` other than `free` the crystal keeps its space group, and every step stays in the degrees of
     freedom of its asymmetric unit. With `released` the space group is let go afterwards: the crystal is displaced at
-    random, relaxed freely, and the lower of the two minima is the result.
+    random, relaxed freely, and the lower of the two minima is the result. One without symmetry has none to let go.
 
     Each crystal converges by itself, on its largest force and its largest stress component. What one
     crystal becomes does not depend on the others beyond the floating-point noise of a batched evaluation;
@@ -173,6 +175,7 @@ def _job(index: int, crystal: Crystal, *, settings: RelaxationSpec) -> _Job:
     numbers = atoms.numbers.astype(np.int64)
     positions = np.asarray(atoms.positions, dtype=np.float64)
     cell = np.asarray(atoms.cell.array, dtype=np.float64)
+    symmetry = None if settings.symmetry == "free" else symmetry_of(numbers, positions, cell=cell)
     return _Job(
         index=index,
         crystal=crystal,
@@ -180,7 +183,8 @@ def _job(index: int, crystal: Crystal, *, settings: RelaxationSpec) -> _Job:
         positions=positions,
         cell=cell,
         volume=abs(float(np.linalg.det(cell))),
-        symmetry=None if settings.symmetry == "free" else symmetry_of(numbers, positions, cell=cell),
+        symmetry=symmetry,
+        operations=len(symmetry.rotations) if symmetry else 1,
         allowance=settings.max_steps,
     )
 
@@ -241,7 +245,7 @@ def _advance(
                 return _give_up(job, *objection)
     job.descent = descent
     if _has_converged(descent, settings):
-        if settings.symmetry != "released" or job.held is not None:
+        if settings.symmetry != "released" or job.held is not None or job.operations == 1:
             return _settle(job, descent)
         _let_go(job, descent, settings=settings)
     elif descent.stuck or job.evaluations >= job.allowance:
@@ -276,6 +280,7 @@ def _look(job: _Job, rule: Rule | None, *, settings: RelaxationSpec) -> Failure 
         max_force=point.max_force,
         max_stress=point.max_stress / GPa,
         drop=before - energy,
+        operations=job.operations,
     )
     job.trace.append(checkpoint)
     if rule is None or job.ceiling is None or not rule.abandons(checkpoint, ceiling=job.ceiling):

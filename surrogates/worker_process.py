@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -24,8 +24,11 @@ from typing import Any, Final
 from loop.errors import MotherlodeError
 
 PARENT_CHECK_SECONDS: Final = 0.5
+STATM: Final = "/proc/self/statm"
+"""Linux's: sizes of this process in pages, the resident one second."""
 PR_SET_PDEATHSIG: Final = 1
 """From Linux's <sys/prctl.h>."""
+_C_LIBRARY: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class Answer:
     """The user's to mend, so that no other task would fare better."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+    resident_bytes: int = 0
+    """Of the worker once the task is over; 0 where the system does not say."""
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -60,7 +65,9 @@ def main(descriptor: int, parent: int) -> None:
         connection.send_bytes(pickle.dumps(ready))
         while True:
             message = connection.recv_bytes()
-            connection.send_bytes(_pickled(_run(partial(_call, message))))
+            answer = _run(partial(_call, message))
+            _give_memory_back()
+            connection.send_bytes(_pickled(replace(answer, resident_bytes=_resident_bytes())))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -102,14 +109,33 @@ def _pickled(answer: Answer) -> bytes:
                 detail=f"the task's result cannot be sent back ({error}); return plain values",
                 cpu_seconds=answer.cpu_seconds,
                 wall_seconds=answer.wall_seconds,
+                resident_bytes=answer.resident_bytes,
             )
         )
+
+
+def _give_memory_back() -> None:
+    """Have the C library return what is free to the system.
+
+    glibc keeps the holes between what is still used: after evaluations of supercells by SevenNet as much again as
+    the potential itself, half a gigabyte. It takes milliseconds; not every C library has the call.
+    """
+    if sys.platform == "linux" and hasattr(_C_LIBRARY, "malloc_trim"):
+        _C_LIBRARY.malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    try:
+        with open(STATM, encoding="ascii") as file:  # noqa: PTH123 (pathlib is not worth its import here)
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:  # no Linux
+        return 0
 
 
 def _die_with(parent: int) -> None:
     """End this process when its parent ends, even by SIGKILL."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _C_LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Elsewhere, and where the parent was gone before the call above, a thread looks.
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

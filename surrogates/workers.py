@@ -43,6 +43,12 @@ ATTEMPTS: Final = 2
 """Times that a task is handed out before a worker's death is taken to be its doing."""
 BARREN_STARTS: Final = 3
 """Workers in a row that may die before they are ready."""
+LEAST_MEMORY: Final = 2**30
+"""Bytes that a worker may always keep: one with SevenNet-l3i5, atomate2 and phonopy in it keeps 0.7 GB."""
+MOST_MEMORY: Final = 4 * 2**30
+"""Bytes that a worker may keep however large the machine: more would be of no use to any potential here."""
+CONTAINER_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+"""Bytes that a container may use, or `max`, where control groups (version 2) are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +91,20 @@ class WorkerPool:
     completions come back. Workers start on the first submission. Not for use from several threads at once.
     """
 
-    def __init__(self, workers: int, *, initialise: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        initialise: Callable[[], None] | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
         """Set up without starting anything.
 
         Args:
             workers: processes to keep.
             initialise: module-level function that every worker calls once before its first task.
+            memory_limit: bytes that a worker may still hold when a task is over; one that holds more is replaced
+                before it gets another. `fair_memory` of so many workers by default.
 
         Raises:
             ValueError: fewer than one worker.
@@ -98,6 +112,7 @@ class WorkerPool:
         if workers < 1:
             raise ValueError(f"workers is {workers}; at least one is needed")
         self._size = workers
+        self._memory_limit = fair_memory(workers) if memory_limit is None else memory_limit
         self._initialise = pickle.dumps(initialise)
         self._workers: list[_Worker] = []
         self._queue: deque[_Task] = deque()
@@ -204,6 +219,9 @@ class WorkerPool:
             return
         failure = _failure(answer.reason, answer.detail) if answer.reason else None
         self._finish(task, failure, value=answer.value, cpu=answer.cpu_seconds, wall=answer.wall_seconds)
+        if answer.resident_bytes > self._memory_limit:
+            self._dismiss(worker)
+            self._staff()
 
     def _bury(self, worker: _Worker) -> None:
         """Replace a worker that died; its task gets one more chance on a fresh one."""
@@ -235,12 +253,16 @@ class WorkerPool:
                 )
         self._staff()
 
-    def _stop(self, worker: _Worker, task: _Task) -> None:
-        """Kill a worker whose task takes too long."""
+    def _dismiss(self, worker: _Worker) -> None:
+        """End a worker at once."""
         worker.process.kill()
         worker.process.wait()
         worker.connection.close()
         self._workers.remove(worker)
+
+    def _stop(self, worker: _Worker, task: _Task) -> None:
+        """Kill a worker whose task takes too long."""
+        self._dismiss(worker)
         spent = time.monotonic() - worker.handed
         failure = _failure("timeout", f"ended after {task.timeout:g} wall seconds")
         self._finish(task, failure, value=None, cpu=task.lost_seconds + spent, wall=task.lost_seconds + spent)
@@ -283,6 +305,17 @@ class WorkerPool:
         ):  # dead already: seen when it is listened to
             ours.send_bytes(self._initialise)
         return _Worker(process=process, connection=ours)
+
+
+def fair_memory(workers: int) -> int:
+    """Bytes that each of so many workers may keep: half its share of this machine's memory, within bounds.
+
+    The other half is for what a task needs while it runs, and for whoever else is here.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if CONTAINER_LIMIT.is_file() and (limit := CONTAINER_LIMIT.read_text().strip()).isdigit():
+        memory = min(memory, int(limit))
+    return min(max(memory // workers // 2, LEAST_MEMORY), MOST_MEMORY)
 
 
 def _failure(reason: str, detail: str) -> Failure:

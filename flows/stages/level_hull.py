@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.calculations import Request, compute
+from flows.progress import Queue
 from flows.stages.common import chunks, failure_rows
 from flows.stages.judging import ReferenceEnergies, phases_of, references_at, references_within
 from flows.stages.references import reference_set_rows
@@ -61,6 +62,7 @@ def recompute_references(
     rows: list[Row] = []
     settled: dict[str, Calculation] = {}
     unpaid: list[str] = []
+    queue = Queue.of(missing.values(), by=verifier)
     for number, chunk in enumerate(chunks(list(missing), campaign.spec.execution.chunk), start=1):
         outcome = campaign.runner.task(
             f"verify references {iteration}.{number} {level.name}",
@@ -73,6 +75,7 @@ def recompute_references(
                 iteration=iteration,
                 charge={},
                 label=f"reference phases at {level.name}",
+                queue=queue,
             ),
         )
         known = {(failure.subject, failure.stage) for failure in campaign.state.failures.values()}

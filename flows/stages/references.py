@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.calculations import Request, compute
+from flows.progress import Queue
 from flows.stages.common import chunks, failure_rows
 from loop.errors import ReferencePhaseError
 from loop.ledger.rows import crystal_row
@@ -29,6 +30,7 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
     campaign.append(*(crystal_row(phase.crystal) for phase in phases))
     calculations: dict[str, Calculation] = {}
     failures: list[FailureRow] = []
+    queue = Queue.of((phase.crystal for phase in phases), by=campaign.resources.relaxer)
     for number, chunk in enumerate(chunks(phases, campaign.spec.execution.chunk), start=1):
         requests = [Request(subject=phase.name, crystal=phase.crystal) for phase in chunk]
         outcome = campaign.runner.task(
@@ -42,6 +44,7 @@ def references(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str,
                 iteration=iteration,
                 charge={},
                 label=f"relaxing reference phases with {campaign.screening_fidelity}",
+                queue=queue,
             ),
         )
         if outcome.unaffordable:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flows import early_rejection
 from flows.calculations import Outcome, Request, compute
+from flows.progress import Queue
 from flows.stages.common import chunks, failure_rows
 from loop.ledger.tables import Calculation, Rejection, Row
 from surrogates.early_rejection import REASON
@@ -26,6 +27,7 @@ def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
     ]
     plan = early_rejection.plan(campaign, admitted, iteration=iteration)
     relaxer = campaign.resources.relaxer.abandoning(plan.rejection) if plan else campaign.resources.relaxer
+    queue = Queue.of((state.crystals[c.crystal_key] for c in admitted if c.crystal_key), by=relaxer)
     rows: list[Row] = []
     settled: dict[str, Calculation] = {}
     failed = 0
@@ -44,6 +46,7 @@ def relax(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]
                 iteration=iteration,
                 charge={"relaxations": 1.0},
                 label=f"relaxing with {campaign.screening_fidelity}",
+                queue=queue,
             ),
         )
         abandoned = {id_ for id_, c in outcome.settled.items() if c.failure_reason == REASON}

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.calculations import Outcome, Request, calculation_key, compute
+from flows.progress import Queue
 from flows.stages.common import chunks, failure_rows
 from flows.stages.judging import judge
 from flows.stages.level_hull import LevelReferences, phases_needed, recompute_references
@@ -162,6 +163,7 @@ def _compute(
     """Settle one level's calculations, chunk by chunk."""
     settled: dict[str, Calculation] = {}
     unaffordable: list[str] = []
+    queue = Queue.of((campaign.best_crystal(id_) for id_ in candidate_ids), by=verifier)
     for number, chunk in enumerate(chunks(candidate_ids, campaign.spec.execution.chunk), start=1):
         requests = [Request(subject=id_, crystal=campaign.best_crystal(id_)) for id_ in chunk]
         outcome = campaign.runner.task(
@@ -175,6 +177,7 @@ def _compute(
                 iteration=iteration,
                 charge=charge,
                 label=f"verifying at {level.name}",
+                queue=queue,
             ),
         )
         settled |= outcome.settled

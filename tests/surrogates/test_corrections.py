@@ -20,7 +20,7 @@ from pymatgen.entries.computed_entries import ComputedStructureEntry
 from loop.crystal import Crystal
 from loop.errors import CorrectionError
 from loop.hull import HullPhase, HullSet
-from surrogates.corrections import correction_of, scheme_version
+from surrogates.corrections import correction_of, lowest_correction, scheme_version
 
 DATA = os.environ.get("MOTHERLODE_DATA")
 # Scientific Reports 11, 15496 (2021), as pymatgen keeps them: eV per atom of the anion or metal.
@@ -138,6 +138,54 @@ def test_elements_without_electronegativity_are_refused():
 def test_an_element_is_never_corrected():
     oxygen = molecule("O2", cell=(5, 5, 5), pbc=True)
     assert correction_of(Crystal.from_atoms(oxygen), "mp2020").parts == {}
+    assert lowest_correction({"O": 8}, "mp2020") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("composition", "lowest"),
+    [
+        ({"Ba": 1, "O": 2}, OXIDE * 2 / 3),  # whatever its oxygen is
+        ({"Fe": 2, "O": 3}, (OXIDE * 3 + IRON_U * 2) / 5),
+        ({"Mg": 1, "S": 1, "O": 4}, (OXIDE * 4 + SULPHIDE) / 6),
+        ({"Ni": 1, "O": 1, "Cl": 1, "Li": 1}, (OXIDE + CHLORIDE + NICKEL_U) / 4),
+        (
+            {"Li": 1, "O": 2, "Cl": 2},
+            (OXIDE * 2 + CHLORIDE * 2) / 5,
+        ),  # no charges balance: the worst is assumed
+        ({"Li": 3, "Cl": 1}, CHLORIDE / 4),
+        ({"Ni": 1, "Ti": 1}, 0.0),
+    ],
+    ids=str,
+)
+def test_the_lowest_correction_of_a_composition(composition, lowest):
+    assert lowest_correction(composition, "mp2020") == pytest.approx(lowest)
+    assert lowest_correction(
+        {symbol: 3.0 * n for symbol, n in composition.items()}, "mp2020"
+    ) == pytest.approx(lowest)
+    assert lowest_correction(composition, "none") == 0.0
+
+
+@given(
+    metals=st.dictionaries(
+        st.sampled_from(["Li", "Mg", "Fe", "Ni", "Ti"]), st.integers(1, 3), min_size=1, max_size=2
+    ),
+    anions=st.dictionaries(
+        st.sampled_from(["O", "S", "F", "Cl", "N", "H", "Si", "Se"]),
+        st.integers(1, 4),
+        min_size=1,
+        max_size=2,
+    ),
+    apart=st.sampled_from([1.5, 2.1, 4.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_crystal_is_corrected_by_less_than_the_lowest(metals, anions, apart):
+    """Bonded and unbonded anions, formulas that balance and formulas that do not."""
+    composition = {**metals, **anions}
+    try:
+        correction = correction_of(spread(composition, apart=apart), "mp2020")
+    except CorrectionError:
+        return  # it never gets an energy
+    assert lowest_correction(composition, "mp2020") <= correction.energy_per_atom + 1e-9
 
 
 def test_the_scheme_names_who_computes_it():
@@ -169,16 +217,21 @@ def stable(phases: dict[str, tuple[Crystal, float]]) -> set[str]:
 )
 def test_real_entries_get_what_the_materials_project_gave_them(name, differ, lost_without):
     raw, ours, theirs, different = {}, {}, {}, set()
+    tight = 0
     for entry in entries(name):
         crystal = Crystal.from_structure(entry.structure)
         energy = entry.uncorrected_energy_per_atom
         correction = correction_of(crystal, "mp2020").energy_per_atom
+        lowest = lowest_correction(crystal.composition, "mp2020")
+        assert lowest <= min(correction, entry.correction_per_atom) + 1e-9
+        tight += abs(lowest - correction) < 1e-9
         if abs(correction - entry.correction_per_atom) > 1e-6:
             different.add(entry.entry_id)
         raw[entry.entry_id] = crystal, energy
         ours[entry.entry_id] = crystal, energy + correction
         theirs[entry.entry_id] = crystal, entry.energy_per_atom
     assert different == differ
+    assert tight > 0.8 * len(raw), "most oxygen is an oxide's, and there the bound is the correction"
     assert stable(ours) == stable(theirs)
     formulas = [{ours[id_][0].reduced_formula for id_ in stable(phases)} for phases in (ours, raw)]
     assert formulas[0] - formulas[1] == lost_without

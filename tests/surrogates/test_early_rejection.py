@@ -26,7 +26,7 @@ from tests.surrogates.early_rejection_runs import synthetic_runs
 
 EMT = PotentialSpec(name="emt")
 TIGHT = RelaxationSpec(max_force=0.005, max_stress=0.05, symmetry="free")
-ANYTHING = {"lowest": (-20.0,) * 4, "highest": (20.0,) * 4}
+ANYTHING = {"lowest": (-20.0,) * 5, "highest": (20.0,) * 5}
 
 
 def fitted(runs, rate=0.05):
@@ -35,7 +35,7 @@ def fitted(runs, rate=0.05):
 
 def known_rule(quantile=2.0):
     """A rule whose margin at the first checkpoint is `quantile` times the decrement (and a little)."""
-    scale = Scale(released=False, since=4, intercept=0.0, slopes=(1.0, 0.0, 0.0, 0.0), **ANYTHING)
+    scale = Scale(released=False, since=4, intercept=0.0, slopes=(1.0, 0.0, 0.0, 0.0, 0.0), **ANYTHING)
     return Rule(false_negative_rate=0.01, quantile=quantile, scales=(scale,), calibrated_on=99)
 
 
@@ -66,19 +66,16 @@ def rattled(symbols, *, seed, a=3.9):
 def test_the_stated_rate_holds_for_relaxations_never_seen(rate):
     """Over many calibrations no more than the stated share is lost, and the margins are not much wider than that."""
     rng = np.random.default_rng(1)
-    violated = lost = matter = 0
+    lost = matter = 0
     for _ in range(30):
         rule = fitted(synthetic_runs(200, rng=rng), rate)
         new = [run for run in synthetic_runs(400, rng=rng) if run.matters]
         matter += len(new)
-        violated += sum(
-            any(run.left(p) > rule.margin(p) for p in run.trace if rule.margin(p) is not None) for run in new
-        )
         lost += sum(rule.first_abandoned(run.trace, ceiling=run.ceiling) is not None for run in new)
     # Relaxations judged by one rule share its luck: of calibrations with about 100, the rates scatter by rate/sqrt(5).
     bound = rate * matter + 3 * math.sqrt(matter * rate + 30 * (matter / 30) ** 2 * rate / 100)
-    assert lost <= violated <= bound
-    assert violated >= 0.3 * rate * matter, "margins are much wider than they need to be"
+    assert lost <= bound
+    assert lost >= 0.3 * rate * matter, "margins are much wider than they need to be"
 
 
 def test_it_abandons_most_of_what_does_not_matter():
@@ -128,7 +125,7 @@ def test_nothing_is_abandoned_where_the_rule_was_not_calibrated():
     assert rule.abandons(at(10.0), ceiling=0.0)
     assert not rule.abandons(at(10.0, since=8), ceiling=0.0)
     assert not rule.abandons(at(10.0, released=True), ceiling=0.0)
-    narrow = replace(rule, scales=(replace(rule.scales[0], highest=(0.0, 0.0, 0.0, 0.0)),))
+    narrow = replace(rule, scales=(replace(rule.scales[0], highest=(0.0,) * 5),))
     assert not narrow.abandons(at(10.0, max_force=1.5), ceiling=0.0)
     assert not idle_rule(0.01).abandons(at(10.0), ceiling=0.0)
 
@@ -192,10 +189,25 @@ def crystals():
     ]
 
 
+@pytest.fixture(scope="module")
+def symmetric_crystals():
+    """Layers along a stretched axis, displaced along it: tetragonal, with something left to relax."""
+    found = []
+    for symbols in (["Cu", "Cu", "Ni", "Pt"], ["Pt", "Ni", "Cu", "Ni"]):
+        atoms = bulk("Cu", "bcc", a=2.9, cubic=True).repeat((1, 1, 2))
+        atoms.symbols[:] = symbols
+        atoms.set_cell(atoms.cell.array * [[1.0], [1.0], [1.1]], scale_atoms=True)
+        atoms.positions[:, 2] += [0.0, 0.15, 0.05, -0.1]
+        found.append(Crystal.from_atoms(atoms))
+    return found
+
+
 @pytest.mark.parametrize("symmetry", ["free", "released"])
-def test_a_relaxation_keeps_where_it_stood(crystals, symmetry):
+def test_a_relaxation_keeps_where_it_stood(crystals, symmetric_crystals, symmetry):
     emt = load_potential(EMT, base=Path.cwd())
-    for relaxed in relax(crystals, emt, TIGHT.model_copy(update={"symmetry": symmetry})):
+    chosen = symmetric_crystals if symmetry == "released" else crystals
+    for relaxed in relax(chosen, emt, TIGHT.model_copy(update={"symmetry": symmetry})):
+        assert {p.operations for p in relaxed.trace} == {8 if symmetry == "released" else 1}
         first = [p for p in relaxed.trace if not p.released]
         later = relaxed.trace[len(first) :]
         assert (
@@ -234,6 +246,28 @@ def test_what_is_hopeless_is_abandoned_and_the_rest_is_as_without_a_rule(crystal
     assert "after 4 evaluations" in abandoned.detail
     assert f"the ceiling is {ceilings[1]:.3f}" in abandoned.detail
     assert evaluated.count(1) == 4 < whole[1].steps
+
+
+def test_a_release_out_of_reach_is_spared(symmetric_crystals):
+    """Where the space group is about to be let go the rule looks once more, before anything is spent on that."""
+    emt = load_potential(EMT, base=Path.cwd())
+    scale = replace(known_rule().scales[0], released=True, since=0, slopes=(0.0,) * 5)
+    rule = replace(known_rule(0.3), scales=(scale,))
+    held, whole = (
+        relax(symmetric_crystals, emt, TIGHT.model_copy(update={"symmetry": symmetry}))
+        for symmetry in ("kept", "released")
+    )
+    margin = rule.quantile * (1.0 + SMALLEST_SCALE)
+    near, far = (
+        [found.energy_per_atom - height for found in held] for height in (margin - 0.001, margin + 0.001)
+    )
+    settings = TIGHT.model_copy(update={"symmetry": "released"})
+    assert relax(symmetric_crystals, emt, settings, rule=rule, ceilings=near) == whole
+    evaluated = []
+    spared = relax(symmetric_crystals, emt, settings, rule=rule, ceilings=far, evaluated=evaluated.append)
+    assert [outcome.reason for outcome in spared] == [REASON] * 2
+    assert [evaluated.count(i) for i in range(2)] == [found.steps for found in held]
+    assert all(found.steps > before.steps + 3 for found, before in zip(whole, held, strict=True))
 
 
 def test_without_ceilings_a_rule_changes_nothing(crystals):

@@ -111,3 +111,14 @@ def test_a_minimum_keeps_its_space_group_when_let_go():
     assert released.gained_by_release == 0
     assert released.crystal == held.crystal
     assert released.steps > held.steps
+
+
+def test_a_crystal_without_symmetry_has_none_to_let_go():
+    potential = load_potential(PotentialSpec(name="emt"), base=Path.cwd())
+    atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
+    atoms.positions += np.random.default_rng(0).normal(scale=0.1, size=(4, 3))
+    crystal = Crystal.from_atoms(atoms)
+    assert crystal.space_group_number == 1
+    held, released = (relax([crystal], potential, settings(s))[0] for s in ("kept", "released"))
+    assert released == held
+    assert released.gained_by_release is None

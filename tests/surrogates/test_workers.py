@@ -8,12 +8,13 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from loop.errors import PotentialError
-from surrogates.workers import WorkerPool
+from surrogates.workers import LEAST_MEMORY, MOST_MEMORY, WorkerPool, fair_memory
 from tests.surrogates import worker_tasks
 
 PATIENCE = 60.0
@@ -213,6 +214,42 @@ def test_workers_that_never_start_are_not_replaced_for_ever():
         pool.submit("task", worker_tasks.square, 1, timeout=PATIENCE)
         with pytest.raises(RuntimeError, match=r"3 workers in a row died .*exit code 3"):
             collect(pool, 1)
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory a process has")
+
+
+@on_linux
+def test_a_worker_that_grows_is_replaced_and_every_task_runs_once(tmp_path):
+    piece, limit, tasks = 40_000_000, 130_000_000, 24
+    with WorkerPool(2, memory_limit=limit) as pool:
+        for number in range(tasks):
+            pool.submit(str(number), worker_tasks.keep, str(tmp_path), number, piece, timeout=PATIENCE)
+        completions = collect(pool, tasks)
+    assert sorted(c.value for c in completions) == list(range(tasks))
+    assert all(c.failure is None for c in completions)
+    runs = [path.name.split("-") for path in tmp_path.iterdir()]
+    assert sorted(int(number) for number, _ in runs) == list(range(tasks))
+    held = Counter(process for _, process in runs)
+    assert max(held.values()) <= limit // piece + 1, "a worker got a task above its limit"
+    assert max(held.values()) >= 2, "workers were replaced that had not grown"
+    assert not any(is_alive(int(process)) for process in held)
+
+
+@on_linux
+def test_memory_that_is_free_goes_back_to_the_system():
+    size, pieces = 100_000, 2_000
+    with WorkerPool(1) as pool:
+        pool.submit("before", worker_tasks.resident_bytes, timeout=PATIENCE)
+        pool.submit("free", worker_tasks.free_all_but_the_last, pieces, size, timeout=PATIENCE)
+        pool.submit("after", worker_tasks.resident_bytes, timeout=PATIENCE)
+        before, _, after = (c.value for c in collect(pool, 3))
+    assert after - before < 0.1 * pieces * size
+
+
+def test_a_worker_may_keep_half_its_share_within_bounds():
+    assert fair_memory(1) >= fair_memory(8) >= fair_memory(10_000) == LEAST_MEMORY
+    assert fair_memory(1) <= MOST_MEMORY
 
 
 def test_no_workers_is_refused():

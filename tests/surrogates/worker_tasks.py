@@ -9,6 +9,7 @@ from pathlib import Path
 from loop.errors import PotentialError
 
 initialised: list[int] = []
+kept: list[bytes] = []
 
 
 def square(number):
@@ -98,3 +99,20 @@ def times_initialised():
 
 def main_module():
     return sys.modules["__main__"].__spec__.name
+
+
+def keep(folder, number, size):
+    """Leave a file named by the task and a process, and hold on to memory for good."""
+    kept.append(b"x" * size)
+    Path(folder, f"{number}-{os.getpid()}").touch()
+    return number
+
+
+def free_all_but_the_last(pieces, size):
+    """Memory that is free again, below a piece that is not: the C library does not return it by itself."""
+    taken = [b"x" * size for _ in range(pieces)]
+    kept.append(taken[-1])
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
