@@ -237,6 +237,16 @@ def test_a_worker_that_grows_is_replaced_and_every_task_runs_once(tmp_path):
 
 
 @on_linux
+def test_a_task_keeps_the_memory_of_one_large_array_for_the_next():
+    """64 MB are 16,384 pages; every array anew would be five times as many."""
+    size = 64 * 2**20
+    with WorkerPool(1) as pool:
+        pool.submit("a", worker_tasks.faults_of_arrays, 6, size, timeout=PATIENCE)
+        (completed,) = collect(pool, 1)
+    assert completed.value < size // os.sysconf("SC_PAGE_SIZE")
+
+
+@on_linux
 def test_memory_that_is_free_goes_back_to_the_system():
     size, pieces = 100_000, 2_000
     with WorkerPool(1) as pool:

@@ -1,6 +1,7 @@
 """Functions that the tests hand to worker processes."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -116,3 +117,13 @@ def free_all_but_the_last(pieces, size):
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def faults_of_arrays(number, size):
+    """Pages that the system had to hand out for arrays of so many bytes, one after another, the first aside."""
+    faults = []
+    for _ in range(number):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert b"x" * size
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return sum(faults[1:])
