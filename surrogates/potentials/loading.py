@@ -69,6 +69,11 @@ def compiled_argument(spec: PotentialSpec) -> bool | None:
     return asked
 
 
+def compiles(asked: bool | None) -> bool:  # noqa: FBT001 - the argument is all there is
+    """Whether a potential's loops are compiled: not where that is forbidden or there is no compiler."""
+    return asked is not False and compiler() is not None
+
+
 def compiled_or_not(compiled: Callable[[], T], *, asked: bool | None, slower: str) -> T | None:
     """What `compiled` gives, or None where compiled loops are forbidden or cannot be had.
 
@@ -83,7 +88,7 @@ def compiled_or_not(compiled: Callable[[], T], *, asked: bool | None, slower: st
     Raises:
         PotentialError: they are insisted on and cannot be had.
     """
-    if asked is False or (asked is None and compiler() is None):
+    if not (asked or compiles(asked)):
         return None
     try:
         return compiled()

@@ -119,10 +119,13 @@ def test_the_model_says_the_same_with_and_without(model, modal):
     assert compiled.version == plain.version
 
 
-def test_without_a_compiler_it_still_runs(monkeypatch, tmp_path):
+def test_without_a_compiler_it_still_runs_and_declares_what_that_costs(monkeypatch, tmp_path):
+    quick = potential().seconds_per_atom
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(PotentialError, match=r"'sevennet': argument compiled is true, but no C compiler"):
         potential(compiled=True)
-    model = potential()._model
+    slow = potential()
+    assert slow.seconds_per_atom > 5 * quick
+    model = slow._model
     assert not any(isinstance(m, convolution.CompiledConvolution) for m in model.children())
