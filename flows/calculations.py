@@ -68,7 +68,7 @@ def compute(
         requests: in the order in which the budget is to be spent; all that it pays for are in flight together, so
             whoever has thousands gives them a chunk at a time.
         by: what computes.
-        purpose: `reference`, `screening` or a level's name, for the cost rows.
+        purpose: `reference`, `screening`, or the name of a further stage or level, for the cost rows.
         iteration: the iteration that pays.
         charge: flat amounts per request besides what `by` declares, e.g. `{"verifications": 1}`.
         label: what a person sees beside the progress.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from loop.model import JsonObject, Model, NonNegative, Number, Positive, PositiveInt
 from loop.space import Space
@@ -17,8 +17,8 @@ from loop.space import Space
 __all__ = [
     "AcquisitionSpec", "Batch", "CampaignSpec", "CorrectionScheme", "EarlyRejectionSpec", "Execution", "GeneratorSpec",
     "JsonObject", "Model", "NonNegative", "Number", "Objective", "Positive", "PositiveInt", "PotentialSpec",
-    "ReferenceSpec", "RelaxationSpec", "ScreeningSpec", "Space", "Stopping", "Thresholds", "VerificationLevel",
-    "as_json",
+    "ReferenceSpec", "RelaxationSpec", "ScreeningSpec", "ScreeningStage", "Space", "Stopping", "Thresholds",
+    "VerificationLevel", "as_json",
 ]  # fmt: skip
 CorrectionScheme = Literal["none", "mp2020"]
 
@@ -94,11 +94,28 @@ class EarlyRejectionSpec(Model):
     """
 
     false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
-    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.05 about 22 of
-    them must have been relaxed to their end before the first is abandoned, for 0.01 about 110."""
+    """Share that may be lost of the candidates which would have ended within `acquisition.window` (with further stages:
+    within the second's `admits_within`). For 0.05 about 22 of them must have been relaxed to their end before the first
+    is abandoned, for 0.01 about 110."""
     audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
     """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and
     to go on learning."""
+
+
+class ScreeningStage(Model):
+    """A further stage of the screen, which judges again what the stage before puts near its hull.
+
+    Candidates and the reference phases near the first hull are relaxed again by another potential, from the crystals of
+    the stage before; energies of two stages never share a hull.
+    """
+
+    potential: PotentialSpec
+    """What relaxes it. Its fidelity must be told from those of the other stages and of the verification levels."""
+    admits_within: NonNegative = 0.1
+    """Admit candidates whose energy above hull at the stage before is at most this (eV/atom). The others keep that
+    stage's verdict and are rejects."""
+    reference_window: NonNegative = 0.05
+    """Reference phases within this energy above the first stage's hull (eV/atom) are relaxed by this potential too."""
 
 
 class ScreeningSpec(Model):
@@ -106,6 +123,17 @@ class ScreeningSpec(Model):
 
     early_rejection: EarlyRejectionSpec | None = EarlyRejectionSpec()
     """When relaxations are abandoned; null runs every one to its end. Not used where `potential.corrections` are."""
+    stages: tuple[ScreeningStage, ...] = ()
+    """Stages after the first, cheap to exact, e.g. `{potential: {name: sevennet, corrections: mp2020}}`. The last one's
+    energy above hull is what the acquisition reads; see docs/screening.md."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A campaign without further stages is written, and named by its hash, as it was before there were any."""
+        values: dict[str, Any] = plain(self)
+        if not self.stages:
+            del values["stages"]
+        return values
 
 
 class ReferenceSpec(Model):
@@ -123,7 +151,8 @@ class AcquisitionSpec(Model):
     policy: str = "residual"
     """`residual` (Gaussian process on the potential's error), `upper_confidence_bound`, `greedy`, `random`."""
     window: Positive = 0.2
-    """Only candidates within this screened energy above hull (eV/atom) are considered, audits aside."""
+    """Only candidates within this screened energy above hull (eV/atom; by the last stage of the screen) are considered,
+    audits aside."""
     audit_fraction: Annotated[Number, Field(ge=0, le=1)] = 0.1
     """Share of verifications spent on randomly chosen rejects, to measure what the loop misses."""
     options: JsonObject = Field(default_factory=dict)
@@ -234,11 +263,12 @@ class CampaignSpec(Model):
     generators: tuple[GeneratorSpec, ...] = Field(default_factory=_default_generators)
     """What proposes crystals."""
     potential: PotentialSpec = Field(default_factory=PotentialSpec)
-    """The potential that relaxes and screens every candidate and every reference phase."""
+    """The potential that relaxes and screens every candidate and every reference phase; `screening.stages` name others
+    that screen the survivors again."""
     relaxation: RelaxationSpec = Field(default_factory=RelaxationSpec)
     """When a relaxation ends."""
     screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
-    """Which candidates are relaxed to the end."""
+    """Which candidates are relaxed to the end, and which are screened again."""
     references: ReferenceSpec = Field(default_factory=ReferenceSpec)
     """Where the known phases come from."""
     known_phases: tuple[str, ...] = ()
@@ -281,6 +311,12 @@ class CampaignSpec(Model):
         """Every currency that this campaign can spend."""
         own = {currency for level in self.verification for currency in level.cost}
         return frozenset({"cpu_seconds", "relaxations", "verifications"} | own)
+
+    @property
+    def matters_within(self) -> float:
+        """Energy above the first screening hull up to which a candidate is of further use, eV/atom."""
+        stages = self.screening.stages
+        return stages[0].admits_within if stages else self.acquisition.window
 
     def levels_before(self) -> Iterator[tuple[VerificationLevel | None, VerificationLevel]]:
         """Pairs (level before or None, level), in order."""

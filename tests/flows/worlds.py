@@ -8,6 +8,7 @@ from loop.campaign_file import read_campaign
 from loop.spec import CampaignSpec, as_json
 
 EMT = Path(__file__).parents[1] / "campaigns" / "emt.yaml"
+STAGED = EMT.with_name("staged.yaml")
 TWENTY = {
     "stopping": {"iterations": 20},
     "batch": {"proposals": 5, "verifications": 1},
@@ -22,3 +23,8 @@ TWENTY = {
 def emt_spec(**changes) -> CampaignSpec:
     """The EMT campaign with some top-level settings changed."""
     return CampaignSpec.model_validate({**as_json(read_campaign(EMT)), **changes})
+
+
+def staged_spec(**changes) -> CampaignSpec:
+    """The campaign whose screen has two stages, with some top-level settings changed."""
+    return CampaignSpec.model_validate({**as_json(read_campaign(STAGED)), **changes})
