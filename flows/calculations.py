@@ -138,9 +138,10 @@ def _affordable(
         paid: dict[str, Mapping[str, float]] = {}
         for key in batch:
             declared = total([by.declared_cost(crystals[key]), charge])
-            if campaign.can_afford(declared, beside=[promised]):
+            more = campaign.undeclared(key, declared)
+            if campaign.can_afford(more, beside=[promised]):
                 paid[key] = declared
-                promised = total([promised, declared])
+                promised = total([promised, more])
         handed.append(paid)
         unpaid.append([key for key in batch if key not in paid])
     return [batch for batch in handed if batch], [batch for batch in unpaid if batch]

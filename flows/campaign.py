@@ -223,6 +223,13 @@ class Campaign:
             cost, remaining(self.spec.budget, settled=self.state.spent, outstanding=outstanding)
         )
 
+    def undeclared(self, key: str, cost: Mapping[str, float]) -> Mapping[str, float]:
+        """What an unsettled calculation adds to what is promised: nothing where a driver that was killed had begun it.
+
+        Its declared cost is outstanding since then, and must not be counted against it a second time.
+        """
+        return {} if key in self.state.attempts else cost
+
     # Turning
 
     def run_stage(self, iteration: int, name: str, function: StageFunction) -> Mapping[str, Any]:

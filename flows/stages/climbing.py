@@ -114,7 +114,8 @@ def _payable(campaign: Campaign, level: Level, crystals: Mapping[str, Crystal]) 
     promised: list[Mapping[str, float]] = []
     payable = []
     for id_, crystal in crystals.items():
-        cost = {} if keys[id_] in settled else total([level.by.declared_cost(crystal), level.charge])
+        declared = {} if keys[id_] in settled else total([level.by.declared_cost(crystal), level.charge])
+        cost = campaign.undeclared(keys[id_], declared)
         if campaign.can_afford(cost, beside=promised):
             promised.append(cost)
             payable.append(id_)

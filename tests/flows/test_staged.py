@@ -10,7 +10,6 @@ import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 from flows.campaign import Campaign
-from flows.observer import Silence
 from flows.relaxer import Relaxer
 from flows.stages.rescreen import awaiting
 from flows.stages.select import observations
@@ -26,7 +25,7 @@ from loop.screened import screened, screening_fidelities
 from loop.spec import CampaignSpec, as_json
 from loop.state import CampaignState
 from tests.flows.ledgers import content, run_again
-from tests.flows.worlds import STAGED, staged_spec
+from tests.flows.worlds import STAGED, Killer, staged_spec
 
 FIRST, SECOND, LEVEL = "emt", "lennard-jones", "lennard-jones-tight"
 
@@ -268,17 +267,6 @@ class Beam(Relaxer):
             )
             for r in super().collect()
         ]
-
-
-class Killer(Silence):
-    """Ends the driver the next time that work of a kind has been settled."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    def progress(self, label, *, done, total):
-        if label == self.label and done:
-            raise KeyboardInterrupt
 
 
 def test_killed_within_the_second_stage_it_ends_like_one_that_never_was(folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.observer import Silence
 from loop.campaign_file import read_campaign
 from loop.spec import CampaignSpec, as_json
 
@@ -18,6 +19,17 @@ TWENTY = {
     "screening": {"early_rejection": None},
 }
 """Settings of a campaign that turns twenty times."""
+
+
+class Killer(Silence):
+    """Ends the driver as soon as `done` calculations of a kind are settled."""
+
+    def __init__(self, label: str, *, done: int = 1) -> None:
+        self.label, self.done = label, done
+
+    def progress(self, label: str, *, done: int, total: int) -> None:
+        if label == self.label and done >= self.done:
+            raise KeyboardInterrupt
 
 
 def emt_spec(**changes) -> CampaignSpec:
