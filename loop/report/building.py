@@ -159,9 +159,9 @@ def _steps(view: View, counts: dict[str, int]) -> tuple[Step, ...]:
         ),
         *(
             Step(
-                label="again",
+                label="(meta)stable again",
                 count=counts[f"screened_metastable at {fidelity}"],
-                note=f"of {counts[f'screened at {fidelity}']} screened again {window} at {fidelity}",
+                note=f"{window} at {fidelity}, of {counts[f'screened at {fidelity}']} screened again",
             )
             for fidelity in view.screenings[1:]
         ),

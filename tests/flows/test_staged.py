@@ -215,7 +215,7 @@ class TestReading:
             )
             if finding.standing == "waiting":
                 assert finding.screened_at in finding.verdict
-        (step,) = [s for s in report.steps if s.label == "again"]
+        (step,) = [s for s in report.steps if s.label == "(meta)stable again"]
         assert f"of {len(state.verdicts_at(SECOND))} screened again" in step.note
         assert SECOND in step.note
         ((earlier, error),) = report.earlier_errors
@@ -375,6 +375,31 @@ def test_a_candidate_is_not_judged_on_a_hull_that_lacks_its_phases(tmp_path):
         assert awaiting(campaign, 2) == [], "what failed is not tried again"
         assert not any(id_ in lost for _, id_ in state.decisions), "what was not judged is no option"
     assert run_again(tmp_path) == []
+
+
+def test_a_third_stage_takes_what_the_second_admits(tmp_path):
+    third = {"name": "lennard_jones", "arguments": {"mixing": 0.05}}
+    stages = [
+        {"potential": {"name": "lennard_jones"}, "admits_within": 0.6, "reference_window": 0.0},
+        {"potential": third, "admits_within": 0.1, "reference_window": 0.0},
+    ]
+    screening = {"early_rejection": None, "stages": stages}
+    spec = staged_spec(**QUICK, screening=screening, stopping={"iterations": 1})
+    with Campaign.open(spec, folder=tmp_path, base=STAGED.parent) as campaign:
+        run(campaign)
+        state, (first, second, last) = campaign.state, campaign.screening_fidelities
+        assert screening_fidelities(state) == (first, second, last)
+        assert {name for _, name in state.stages} >= {"screen", "screen-2", "screen-3"}
+        admitted = {v.candidate_id for v in state.verdicts_at(second) if v.energy_above_hull <= 0.1}
+        judged = {v.candidate_id: v for v in state.verdicts_at(last)}
+        assert set(judged) | duplicates(state, last) == admitted
+        assert len(judged) < len(state.verdicts_at(second)) <= len(state.verdicts_at(first))
+        for id_, verdict in judged.items():
+            start = state.calculations[verdict.calculation_key].crystal_key
+            before = state.verdict(id_, second).calculation_key
+            assert start == state.calculations[before].result_crystal_key
+        options = {id_ for _, id_ in state.decisions}
+        assert options == {id_ for id_, v in judged.items() if v.energy_above_hull <= 0.5}
 
 
 def test_a_campaign_without_further_stages_is_written_as_before():
