@@ -36,8 +36,8 @@ from loop.campaign_file import read_campaign
 from loop.errors import MotherlodeError
 from loop.hull import HullPhase, HullSet
 from loop.ledger.ledger import Ledger
-from loop.outcomes import screening_fidelity
 from loop.references.reading import locate
+from loop.screened import screening_fidelity
 from loop.spec import CampaignSpec
 from loop.state import CampaignState
 

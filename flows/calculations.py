@@ -70,7 +70,7 @@ def compute(
         requests: in the order in which the budget is to be spent; all that it pays for are in flight together, so
             whoever has thousands gives them a chunk at a time.
         by: what computes.
-        purpose: `reference`, `screening` or a level's name, for the cost rows.
+        purpose: `reference`, `screening`, or the name of a further stage or level, for the cost rows.
         iteration: the iteration that pays.
         charge: flat amounts per request besides what `by` declares, e.g. `{"verifications": 1}`.
         label: what a person sees beside the progress.
@@ -154,9 +154,10 @@ def _affordable(
         paid: dict[str, Mapping[str, float]] = {}
         for key in batch:
             declared = total([by.declared_cost(crystals[key]), charge])
-            if campaign.can_afford(declared, beside=[promised]):
+            more = campaign.undeclared(key, declared)
+            if campaign.can_afford(more, beside=[promised]):
                 paid[key] = declared
-                promised = total([promised, declared])
+                promised = total([promised, more])
         handed.append(paid)
         unpaid.append([key for key in batch if key not in paid])
     return [batch for batch in handed if batch], [batch for batch in unpaid if batch]

@@ -114,8 +114,14 @@ class Campaign:
 
     @property
     def screening_fidelity(self) -> str:
-        """Name of the screening potential's energies."""
+        """Name of the first screening potential's energies."""
         return self.resources.relaxer.fidelity
+
+    @property
+    def screening_fidelities(self) -> tuple[str, ...]:
+        """Names of the energies of the screen's stages, first to last."""
+        further = self.resources.further_relaxers
+        return (self.screening_fidelity, *(relaxer.fidelity for relaxer in further))
 
     @cached_property
     def energy_levels(self) -> tuple[str, ...]:
@@ -129,7 +135,7 @@ class Campaign:
     def records(self) -> tuple[Record, ...]:
         """What learners may know now."""
         levels = tuple(level.name for level in self.spec.verification)
-        return self.state.records(screening_fidelity=self.screening_fidelity, verification_levels=levels)
+        return self.state.records(screening_fidelities=self.screening_fidelities, verification_levels=levels)
 
     def promoted_state(self, kind: str, name: str) -> Mapping[str, Any] | None:
         """State of the model version in force; None before the first was promoted."""
@@ -142,7 +148,7 @@ class Campaign:
         return Memory(self)
 
     def relaxation_of(self, candidate: Candidate) -> Calculation | None:
-        """The settled screening relaxation of a candidate, done, failed or abandoned early.
+        """The settled relaxation of a candidate by the first screening potential, done, failed or abandoned early.
 
         One that was run to its end is preferred; of those run under a ceiling, whichever rule it was, one that is done.
         """
@@ -163,7 +169,12 @@ class Campaign:
         return min(under_a_ceiling, key=lambda c: (c.outcome != "done", c.key), default=None)
 
     def best_crystal(self, candidate_id: str) -> Crystal:
-        """The candidate as relaxed by the screening potential, from which verification starts."""
+        """The candidate as relaxed by the last stage of the screen that judged it, from which the next step starts."""
+        for fidelity in reversed(self.screening_fidelities[1:]):
+            verdict = self.state.verdict(candidate_id, fidelity)
+            if verdict is not None:
+                relaxed = self.state.calculations[verdict.calculation_key].result_crystal_key
+                return self.state.crystals[relaxed or ""]
         calculation = self.relaxation_of(self.state.candidates[candidate_id])
         if calculation is None or calculation.result_crystal_key is None:
             raise KeyError(candidate_id)
@@ -211,6 +222,13 @@ class Campaign:
         return affordable(
             cost, remaining(self.spec.budget, settled=self.state.spent, outstanding=outstanding)
         )
+
+    def undeclared(self, key: str, cost: Mapping[str, float]) -> Mapping[str, float]:
+        """What an unsettled calculation adds to what is promised: nothing where a driver that was killed had begun it.
+
+        Its declared cost is outstanding since then, and must not be counted against it a second time.
+        """
+        return {} if key in self.state.attempts else cost
 
     # Turning
 

@@ -101,7 +101,7 @@ def plan(campaign: Campaign, candidates: Sequence[Candidate], *, iteration: int)
         **campaign.state.judged(fidelity),
     }
     hulls = HullSet(phases_of(campaign, calculations, fidelity=fidelity))
-    window = campaign.spec.acquisition.window
+    window = campaign.spec.matters_within
     rng = campaign.stream("relax audit", iteration)
     ceilings: dict[str, float] = {}
     audited: dict[str, Ceiling] = {}
@@ -170,7 +170,7 @@ def runs_of(campaign: Campaign) -> list[Run]:
     They matter or not by the hull as it stands now. Those of an older version of the code, or of other settings, do
     not teach.
     """
-    window = campaign.spec.acquisition.window
+    window = campaign.spec.matters_within
     runs = []
     for verdict in campaign.state.verdicts_at(campaign.screening_fidelity):
         calculation = campaign.state.calculations[verdict.calculation_key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from flows.stages.rescreen import awaiting, further_stages, on_its_way
 from loop.budget import scarcest, total
 from loop.outcomes import discoveries_by_iteration, finished_iterations
 from loop.stopping import Facts
@@ -18,7 +19,9 @@ def facts(campaign: Campaign) -> Facts:
     finished = finished_iterations(campaign.state)
     last = finished[-1] if finished else 0
     kept = campaign.state.stages[last, "propose"].summary["kept"] if last else 1
-    options = campaign.state.stages[last, "select"].summary["waiting"] if last else 1
+    options = (
+        campaign.state.stages[last, "select"].summary["waiting"] + len(on_its_way(campaign)) if last else 1
+    )
     return Facts(
         iterations=len(finished),
         discoveries=discoveries_by_iteration(campaign.state, campaign.spec),
@@ -41,7 +44,7 @@ def _cheapest_step(campaign: Campaign, iteration: int) -> Mapping[str, float] | 
 
 
 def _undone(campaign: Campaign, iteration: int) -> Iterator[Mapping[str, float]]:
-    """Declared costs of the relaxations that the budget did not pay for, and of the verifications that wait.
+    """Declared costs of relaxations that the budget did not pay for, at any stage, and of verifications that wait.
 
     Nothing where the iteration verified and paid for all that it set out to do.
     """
@@ -50,7 +53,9 @@ def _undone(campaign: Campaign, iteration: int) -> Iterator[Mapping[str, float]]
         return
     first = next(iter(campaign.resources.verifiers))
     relaxed, verified = stages[iteration, "relax"].summary, stages[iteration, "verify"].summary[first]
-    if verified["verified"] + verified["failed"] and not relaxed["unaffordable"] + verified["unaffordable"]:
+    further = [stages[iteration, name].summary["unaffordable"] for name in further_stages(campaign)]
+    left = relaxed["unaffordable"] + sum(further) + verified["unaffordable"]
+    if verified["verified"] + verified["failed"] and not left:
         return
     for id_, rejection in state.rejections.items():
         crystal_key = state.candidates[id_].crystal_key
@@ -58,7 +63,10 @@ def _undone(campaign: Campaign, iteration: int) -> Iterator[Mapping[str, float]]
             relaxation = campaign.resources.relaxer.declared_cost(state.crystals[crystal_key])
             yield total([relaxation, {"relaxations": 1.0}])
     verifier = campaign.resources.verifiers[first]
-    for verdict in state.verdicts_at(campaign.screening_fidelity):
+    for number, relaxer in enumerate(campaign.resources.further_relaxers, start=2):
+        for id_ in awaiting(campaign, number):
+            yield total([relaxer.declared_cost(campaign.best_crystal(id_)), {"relaxations": 1.0}])
+    for verdict in state.verdicts_at(campaign.screening_fidelities[-1]):
         if (verdict.candidate_id, first) not in state.verifications:
             verification = verifier.declared_cost(campaign.best_crystal(verdict.candidate_id))
             yield total([verification, {"verifications": 1.0}])

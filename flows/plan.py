@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from flows.relaxer import Relaxer
 from flows.resources import Resources
 from flows.stages.propose import shares
+from flows.verification.verifier import Verifier
 from loop.budget import check_feasible, iterations_affordable, total
 from loop.crystal import Crystal
 from loop.errors import CampaignFileError, PotentialError
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelPlan:
-    """One verification level."""
+    """One further stage of the screen, or one verification level."""
 
     name: str
     fidelity: str
@@ -40,14 +42,16 @@ class Plan:
     proposals: Mapping[str, int]
     """Per iteration, by generator."""
     fidelity: str
-    """Of the screening potential."""
+    """Of the first screening potential."""
+    stages: tuple[LevelPlan, ...]
+    """The further stages of the screen."""
     reference_phases: int
     known_phases: int
     levels: tuple[LevelPlan, ...]
     once: Mapping[str, float]
     """Declared cost of the reference phases at the screening fidelity."""
     iteration: Mapping[str, float]
-    """Declared cost of one iteration, every level climbed by the whole batch."""
+    """Declared cost of one iteration, every stage of the screen reached by all proposals, every level by the batch."""
     affordable_iterations: int | None
     """By the budget; None where it sets no limit."""
 
@@ -70,8 +74,9 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
     typical = _typical_size(spec)
     once = total(resources.relaxer.declared_cost(phase.crystal) for phase in phases.values())
     screening = _for_size(resources.relaxer.declared_cost, phases, typical)
-    levels = tuple(
-        LevelPlan(
+
+    def level(name: str, verifier: Verifier) -> LevelPlan:
+        return LevelPlan(
             name=name,
             fidelity=verifier.fidelity,
             each=_for_size(verifier.declared_cost, phases, typical),
@@ -79,13 +84,14 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
             if verifier.gives_energy
             else {},
         )
-        for name, verifier in resources.verifiers.items()
-    )
+
+    stages = tuple(level(relaxer.fidelity, relaxer) for relaxer in resources.further_relaxers)
+    levels = tuple(level(name, verifier) for name, verifier in resources.verifiers.items())
     first = {"verifications": float(spec.batch.verifications)}
     iteration = total(
         [
-            _times(screening, spec.batch.proposals),
-            {"relaxations": float(spec.batch.proposals)},
+            *(_times(cost, spec.batch.proposals) for cost in (screening, *(stage.each for stage in stages))),
+            {"relaxations": float(spec.batch.proposals) * (1 + len(stages))},
             *(_times(level.each, spec.batch.verifications) for level in levels),
             first,
         ]
@@ -96,6 +102,7 @@ def make_plan(spec: CampaignSpec, *, resources: Resources) -> Plan:
         systems=spec.space.systems(),
         proposals=shares(generators, spec.batch.proposals),
         fidelity=resources.relaxer.fidelity,
+        stages=stages,
         reference_phases=len(phases),
         known_phases=len(resources.known.phases),
         levels=levels,
@@ -120,24 +127,42 @@ def plan_of(spec: CampaignSpec, *, base: Path) -> Plan:
         resources.close()
 
 
+def _screens(resources: Resources) -> list[tuple[str, Relaxer]]:
+    """The field and the relaxer of every stage of the screen, first to last."""
+    further = enumerate(resources.further_relaxers)
+    return [
+        ("potential", resources.relaxer),
+        *((f"screening.stages[{place}].potential", relaxer) for place, relaxer in further),
+    ]
+
+
 def _check_elements(spec: CampaignSpec, resources: Resources) -> None:
-    """The screening potential must know every element of the space."""
-    known = resources.relaxer.description.elements
-    unknown = sorted(set(spec.space.all_elements()) - known) if known is not None else []
-    if unknown:
-        raise PotentialError(
-            f"potential: {resources.relaxer.fidelity} does not know {', '.join(unknown)}; take that out of the space "
-            "or choose another potential"
-        )
+    """The potentials of the screen must know every element of the space."""
+    for field, relaxer in _screens(resources):
+        known = relaxer.description.elements
+        unknown = sorted(set(spec.space.all_elements()) - known) if known is not None else []
+        if unknown:
+            raise PotentialError(
+                f"{field}: {relaxer.fidelity} does not know {', '.join(unknown)}; take that out of the space or "
+                "choose another potential"
+            )
 
 
 def _check_fidelities(resources: Resources) -> None:
     """Two kinds of energies must not bear one name, or they would meet on a hull."""
-    for name in resources.verifiers:
-        if name == resources.relaxer.fidelity:
+    fields: dict[str, str] = {}
+    for field, relaxer in _screens(resources):
+        other = fields.setdefault(relaxer.fidelity, field)
+        if other != field:
             raise CampaignFileError(
-                f"verification: the level {name!r} bears the name of the screening potential's energies, so the two "
-                f"would share a hull; give the level a name of its own"
+                f"{field}: gives energies of {relaxer.fidelity}, as {other} does already, so the two stages would "
+                "share a hull and the second say nothing new; choose another potential, or take the stage out"
+            )
+    for name in resources.verifiers:
+        if name in fields:
+            raise CampaignFileError(
+                f"verification: the level {name!r} bears the name of the screening potential's energies "
+                f"({fields[name]}), so the two would share a hull; give the level a name of its own"
             )
 
 

@@ -162,7 +162,7 @@ def leave_artifacts(campaign: Campaign, iteration: int) -> None:
     key = campaign.id.lower()
     table = best_candidates(
         campaign.state,
-        screening_fidelity=campaign.screening_fidelity,
+        screening_fidelities=campaign.screening_fidelities,
         verifying_fidelities=campaign.energy_levels,
         limit=BEST,
     )

@@ -12,6 +12,7 @@ from flows.relaxer import Relaxer
 from flows.verification.verifier import Verifier
 from generators.protocol import Generator
 from loop.acquisition.policy import Policy
+from loop.errors import PotentialError
 from loop.known import KnownPhases
 from loop.ledger.ledger import Ledger
 from loop.references.source import ReferencePhase, ReferenceSource
@@ -44,6 +45,23 @@ class Resources:
     def relaxer(self) -> Relaxer:
         """Relaxes with the screening potential."""
         return Relaxer(self._spec.potential, self._spec.relaxation, base=self._base, pool=lambda: self.pool)
+
+    @cached_property
+    def further_relaxers(self) -> tuple[Relaxer, ...]:
+        """Relax with the potentials of the screen's further stages, in order.
+
+        Raises:
+            PotentialError: one of them cannot be had, naming its field.
+        """
+        found = []
+        for place, stage in enumerate(self._spec.screening.stages):
+            try:
+                found.append(
+                    Relaxer(stage.potential, self._spec.relaxation, base=self._base, pool=lambda: self.pool)
+                )
+            except PotentialError as error:
+                raise PotentialError(f"screening.stages[{place}].potential: {error}") from error
+        return tuple(found)
 
     @cached_property
     def dispatcher(self) -> LocalDispatcher:
@@ -120,5 +138,5 @@ class Resources:
             self.pool.close()
         if opened.get("cache") is not None:
             opened["cache"].close()
-        for name in ("verifiers", "dispatcher", "pool", "cache", "relaxer"):
+        for name in ("verifiers", "dispatcher", "pool", "cache", "relaxer", "further_relaxers"):
             opened.pop(name, None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.campaign import Campaign
+from flows.campaign import Campaign, StageFunction
 from flows.facts import facts
 from flows.runner import PlainRunner, Runner
-from flows.stages import STAGES
+from flows.stages import stages
 from flows.stages.references import references
 from flows.stages.report import write_page
 from loop.ledger.tables import Stage
@@ -23,7 +23,7 @@ def run(campaign: Campaign, *, runner: Runner | None = None, iterations: int | N
     runner = runner or PlainRunner()
     campaign.runner = runner
     if not campaign.state.finished(0, "references"):
-        runner.flow(campaign, 0, lambda: _stage(campaign, 0, "references"))
+        runner.flow(campaign, 0, lambda: _stage(campaign, 0, "references", references))
     turned = 0
     while True:
         reason = reason_to_stop(campaign.spec, facts(campaign))
@@ -42,12 +42,11 @@ def run(campaign: Campaign, *, runner: Runner | None = None, iterations: int | N
 
 def turn(campaign: Campaign, iteration: int) -> None:
     """One iteration: every stage in order, those already finished passed by."""
-    for name in STAGES:
-        _stage(campaign, iteration, name)
+    for name, function in stages(campaign).items():
+        _stage(campaign, iteration, name, function)
 
 
-def _stage(campaign: Campaign, iteration: int, name: str) -> None:
-    function = STAGES.get(name, references)
+def _stage(campaign: Campaign, iteration: int, name: str, function: StageFunction) -> None:
     campaign.runner.task(
         f"{name} {iteration}", lambda: _summary(campaign.run_stage(iteration, name, function))
     )

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from loop.crystal import Crystal
 from loop.ledger.tables import Calculation, Candidate, Decision, FailureRow, Verification
 from loop.records import Record
+from loop.screened import screened
 
 if TYPE_CHECKING:
     from loop.state import CampaignState
 
 
 def candidate_records(
-    state: CampaignState, *, screening_fidelity: str, verification_levels: Sequence[str]
+    state: CampaignState, *, screening_fidelities: Sequence[str], verification_levels: Sequence[str]
 ) -> tuple[Record, ...]:
     """One record per candidate that is a crystal, in order of proposal; see `CampaignState.records`."""
-    relaxations = _relaxations(state, screening_fidelity)
+    relaxations = _relaxations(state, screening_fidelities[0]) if screening_fidelities else {}
+    verdicts = screened(state, screening_fidelities)
     decisions = {row.candidate_id: row for _, row in sorted(state.decisions.items())}
     verifications: defaultdict[str, dict[str, Verification]] = defaultdict(dict)
     for row in state.verifications.values():
@@ -28,7 +30,7 @@ def candidate_records(
         failures[failure.subject].append(failure)
 
     def record(candidate: Candidate, crystal: Crystal) -> Record:
-        screened = state.verdict(candidate.id, screening_fidelity)
+        verdict = verdicts.get(candidate.id)
         verified = [state.verdict(candidate.id, level) for level in verification_levels]
         answers = [verifications[candidate.id].get(level) for level in verification_levels]
         stable = [
@@ -43,8 +45,9 @@ def candidate_records(
             parents=tuple(candidate.parents),
             details=candidate.details,
             crystal=crystal,
-            relaxed=_relaxed(state, screened.calculation_key if screened else relaxations.get(crystal.key)),
-            screened_energy_above_hull=screened.energy_above_hull if screened else None,
+            relaxed=_relaxed(state, verdict.calculation_key if verdict else relaxations.get(crystal.key)),
+            screened_energy_above_hull=verdict.energy_above_hull if verdict else None,
+            screened_at=verdict.fidelity if verdict else None,
             verified_energy_above_hull=next(
                 (row.energy_above_hull for row in reversed(verified) if row), None
             ),

@@ -118,7 +118,7 @@ def _facts(view: View, id_: str, calculation: Calculation) -> dict[str, Any]:
     """What is known of a candidate, as plain values."""
     state, candidate = view.state, view.state.candidates[id_]
     verdict = state.verdicts_in_force.get((id_, calculation.fidelity))
-    screened = state.verdicts_in_force.get((id_, view.screening))
+    screened = view.screened.get(id_)
     sent = next((v for v in view.verified if v.candidate_id == id_), None)
     facts: dict[str, Any] = {
         "candidate_id": id_,
@@ -130,7 +130,7 @@ def _facts(view: View, id_: str, calculation: Calculation) -> dict[str, Any]:
         "energy_above_hull": verdict.energy_above_hull if verdict else None,
         "formation_energy": verdict.formation_energy if verdict else None,
         "hull_version": verdict.hull_version if verdict else None,
-        "screening_fidelity": view.screening,
+        "screening_fidelity": screened.fidelity if screened else view.screening,
         "screened_energy_above_hull": screened.energy_above_hull if screened else None,
         "dynamically_stable": sent.dynamically_stable if sent else None,
     }
@@ -176,7 +176,7 @@ def _write_entries(job: Job) -> dict[Path, int]:
 
     written, view = {}, job.view
     wanted = {item.candidate_id for item in job.chosen}
-    for fidelity in dict.fromkeys((view.screening, *view.fidelities)):
+    for fidelity in dict.fromkeys((*view.screenings, *view.fidelities)):
         references = view.state.reference_calculations(fidelity)
         candidates = {id_: c for id_, c in view.state.judged(fidelity).items() if id_ in wanted}
         entries = [_entry(view, name, c, reference=True) for name, c in references.items()]

@@ -42,7 +42,7 @@ class Verified:
     role: Role
     """`chosen` by the policy or drawn for the `audit`."""
     screened: float
-    """Energy above hull at the screening fidelity, eV/atom."""
+    """Energy above hull at `screened_at`, eV/atom."""
     verified: float | None
     """Energy above hull at the verifying fidelity, eV/atom; None where verification failed."""
     unique: bool = True
@@ -55,6 +55,8 @@ class Verified:
     """Whether the campaign demands dynamical stability of this candidate."""
     cost: Mapping[str, float] | None = None
     """Settled cost of its verification, by currency."""
+    screened_at: str = ""
+    """The fidelity of the last stage of the screen that judged it."""
 
 
 def is_within(candidate: Verified, threshold: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from loop.acquisition.policy import Role
 from loop.ledger.tables import Cost
 from loop.metrics import Verified, discoveries_per_iteration, is_discovery
+from loop.screened import screened, screening_fidelities, screening_fidelity
 from loop.spec import CampaignSpec, VerificationLevel
 from loop.state import CampaignState
 
@@ -22,7 +23,7 @@ def fidelity_of(state: CampaignState, level: VerificationLevel) -> str | None:
 
 def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verified]:
     """Every candidate that was sent to verification, in that order, judged at the highest level that gave an energy."""
-    screening = screening_fidelity(state)
+    verdicts = screened(state, screening_fidelities(state))
     fidelities = {level.name: fidelity_of(state, level) for level in spec.verification}
     costs = _verification_costs(state)
     found = []
@@ -40,7 +41,8 @@ def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verifi
                 candidate_id=id_,
                 iteration=decision.iteration,
                 role=role,
-                screened=state.verdicts_in_force[id_, screening].energy_above_hull,
+                screened=verdicts[id_].energy_above_hull,
+                screened_at=verdicts[id_].fidelity,
                 verified=energy,
                 unique=first.summary.get("repeats") is None,
                 novel=first.summary.get("reference") is None,
@@ -55,12 +57,6 @@ def verified_candidates(state: CampaignState, spec: CampaignSpec) -> list[Verifi
 def discoveries(state: CampaignState, spec: CampaignSpec) -> list[Verified]:
     """The discoveries, in order of verification."""
     return [v for v in verified_candidates(state, spec) if is_discovery(v, spec.thresholds)]
-
-
-def screening_fidelity(state: CampaignState) -> str:
-    """Name of the screening potential's energies: the fidelity of the first reference set."""
-    sets = sorted(state.reference_sets.values(), key=lambda s: s.iteration)
-    return sets[0].fidelity if sets else ""
 
 
 def finished_iterations(state: CampaignState) -> list[int]:
@@ -90,10 +86,28 @@ def counts(state: CampaignState, spec: CampaignSpec) -> dict[str, Any]:
         "relaxed": len(relaxed),
         "verified": sum(1 for v in verified if v.verified is not None),
         "discoveries": sum(1 for v in verified if is_discovery(v, spec.thresholds)),
+        **_standing(state, spec),
         "failures": len(state.failures),
         "seconds": sum(stage.seconds for stage in state.stages.values()),
         "cost": dict(sorted(state.spent.items())),
         "stopped": stop[-1] if stop else None,
+    }
+
+
+def _standing(state: CampaignState, spec: CampaignSpec) -> dict[str, dict[str, int]]:
+    """How many candidates were judged at each fidelity, and how many lie how near to its hull."""
+    levels = [fidelity for level in spec.verification if (fidelity := fidelity_of(state, level))]
+    energies = {
+        fidelity: [v.energy_above_hull for v in state.verdicts_at(fidelity)]
+        for fidelity in (*screening_fidelities(state), *levels)
+    }
+    limits = {"metastable": spec.thresholds.metastable, "stable": spec.thresholds.stable}
+    return {
+        "judged_at": {fidelity: len(found) for fidelity, found in energies.items()},
+        **{
+            f"{name}_at": {f: sum(e <= limit for e in found) for f, found in energies.items()}
+            for name, limit in limits.items()
+        },
     }
 
 

@@ -47,9 +47,11 @@ class Record:
     crystal: Crystal
     """As proposed."""
     relaxed: Crystal | None = None
-    """As relaxed by the screening potential."""
+    """As relaxed by the last stage of the screen that judged it."""
     screened_energy_above_hull: float | None = None
-    """eV/atom at the screening fidelity, by the latest verdict."""
+    """eV/atom at `screened_at`, by the latest verdict."""
+    screened_at: str | None = None
+    """The fidelity of the last stage of the screen that judged it."""
     verified_energy_above_hull: float | None = None
     """eV/atom at the highest verifying fidelity, by the latest verdict."""
     dynamically_stable: bool | None = None

@@ -6,131 +6,21 @@ person who edits the file.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from loop.elements import ELEMENT_SYMBOLS, closest
+from loop.model import JsonObject, Model, NonNegative, Number, Positive, PositiveInt
+from loop.space import Space
 
-JsonObject = dict[str, Any]
-# Strict, for pydantic would otherwise read `true` as 1 and "3" as 3.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-PositiveInt = Annotated[int, Field(strict=True, gt=0)]
+__all__ = [
+    "AcquisitionSpec", "Batch", "CampaignSpec", "CorrectionScheme", "EarlyRejectionSpec", "Execution", "GeneratorSpec",
+    "JsonObject", "Model", "NonNegative", "Number", "Objective", "Positive", "PositiveInt", "PotentialSpec",
+    "ReferenceSpec", "RelaxationSpec", "ScreeningSpec", "ScreeningStage", "Space", "Stopping", "Thresholds",
+    "VerificationLevel", "as_json",
+]  # fmt: skip
 CorrectionScheme = Literal["none", "mp2020"]
-
-
-class Model(BaseModel):
-    """Frozen, strict about unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
-
-
-def _check_elements(symbols: tuple[str, ...], field: str) -> tuple[str, ...]:
-    for symbol in symbols:
-        if symbol not in ELEMENT_SYMBOLS:
-            raise ValueError(
-                f"{field}: {symbol!r} is not an element symbol; did you mean {closest(symbol, ELEMENT_SYMBOLS)!r}?"
-            )
-    if len(set(symbols)) != len(symbols):
-        raise ValueError(f"{field}: an element is listed twice in {list(symbols)}; list each once")
-    return tuple(sorted(symbols))
-
-
-class Space(Model):
-    """Which crystals the campaign looks for.
-
-    Give either `chemical_systems` (searched with all their subsystems) or `elements` (every combination of them up
-    to `number_of_elements`).
-    """
-
-    chemical_systems: tuple[str, ...] = ()
-    """Chemical systems such as `Ni-Sn-Ti`. Each is searched together with the systems inside it."""
-    elements: tuple[str, ...] = ()
-    """An element set to combine freely, instead of `chemical_systems`."""
-    required_elements: tuple[str, ...] = ()
-    """Elements that every proposed crystal must contain."""
-    excluded_elements: tuple[str, ...] = ()
-    """Elements that no crystal may contain (useful to carve out of a long element set)."""
-    number_of_elements: tuple[PositiveInt, PositiveInt] = (2, 3)
-    """Smallest and largest number of elements in a proposed crystal."""
-    atoms: tuple[PositiveInt, PositiveInt] = (2, 12)
-    """Smallest and largest number of atoms in the primitive cell of a proposed crystal."""
-    charge_neutral: bool = False
-    """Keep only compositions that can be charge neutral by common oxidation states (SMACT). Leave off for alloys."""
-
-    @field_validator("elements", "required_elements", "excluded_elements")
-    @classmethod
-    def _elements_exist(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        return _check_elements(value, info.field_name)
-
-    @field_validator("chemical_systems")
-    @classmethod
-    def _systems_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(
-            "-".join(_check_elements(tuple(system.split("-")), "chemical_systems")) for system in value
-        )
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> Self:
-        if bool(self.chemical_systems) == bool(self.elements):
-            raise ValueError(
-                "give either chemical_systems (e.g. [Ni-Sn-Ti]) or elements (e.g. [Ni, Sn, Ti]); one of them, not both"
-            )
-        for field in ("number_of_elements", "atoms"):
-            low, high = getattr(self, field)
-            if low > high:
-                raise ValueError(f"{field}: the smallest ({low}) is larger than the largest ({high})")
-        forbidden = sorted(set(self.required_elements) & set(self.excluded_elements))
-        if forbidden:
-            raise ValueError(f"required_elements and excluded_elements both name {forbidden}")
-        if not self.systems():
-            fewest, most = self.number_of_elements
-            raise ValueError(
-                f"no chemical system is left: {self.all_elements()} cannot make crystals of {fewest} to {most} "
-                f"elements that contain {list(self.required_elements) or 'anything'}"
-            )
-        return self
-
-    def all_elements(self) -> tuple[str, ...]:
-        """Every element that may occur, alphabetical."""
-        listed = set(self.elements) or {
-            symbol for system in self.chemical_systems for symbol in system.split("-")
-        }
-        return tuple(sorted(listed - set(self.excluded_elements)))
-
-    def systems(self) -> tuple[tuple[str, ...], ...]:
-        """The largest chemical systems to search, each a tuple of element symbols, alphabetical."""
-        low, high = self.number_of_elements
-        if self.chemical_systems:
-            maximal = {
-                tuple(s for s in system.split("-") if s not in self.excluded_elements)
-                for system in self.chemical_systems
-            }
-        else:
-            elements = self.all_elements()
-            maximal = set(itertools.combinations(elements, min(high, len(elements))))
-        return tuple(sorted(s for s in maximal if len(s) >= low and set(self.required_elements) <= set(s)))
-
-    def reason_against(self, symbols: frozenset[str] | set[str], number_of_atoms: int) -> str | None:
-        """Why a crystal of these elements and size lies outside the space, or None where it lies inside."""
-        low, high = self.number_of_elements
-        if not low <= len(symbols) <= high:
-            return f"{len(symbols)} elements, the space asks for {low} to {high}"
-        missing = sorted(set(self.required_elements) - symbols)
-        if missing:
-            return f"lacks required {', '.join(missing)}"
-        if not any(symbols <= set(system) for system in self.systems()):
-            return f"{'-'.join(sorted(symbols))} lies in none of the chemical systems"
-        smallest, largest = self.atoms
-        if not smallest <= number_of_atoms <= largest:
-            return f"{number_of_atoms} atoms, the space asks for {smallest} to {largest}"
-        return None
 
 
 class Objective(Model):
@@ -204,11 +94,28 @@ class EarlyRejectionSpec(Model):
     """
 
     false_negative_rate: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
-    """Share that may be lost of the candidates which would have ended within `acquisition.window`. For 0.05 about 22 of
-    them must have been relaxed to their end before the first is abandoned, for 0.01 about 110."""
+    """Share that may be lost of the candidates which would have ended within `acquisition.window` (with further stages:
+    within the second's `admits_within`). For 0.05 about 22 of them must have been relaxed to their end before the first
+    is abandoned, for 0.01 about 110."""
     audit_fraction: Annotated[Number, Field(gt=0, le=1)] = 0.1
     """Share of candidates, drawn at random, that is relaxed to the end whatever the rule says, to measure that rate and
     to go on learning."""
+
+
+class ScreeningStage(Model):
+    """A further stage of the screen, which judges again what the stage before puts near its hull.
+
+    Candidates and the reference phases near the first hull are relaxed again by another potential, from the crystals of
+    the stage before; energies of two stages never share a hull.
+    """
+
+    potential: PotentialSpec
+    """What relaxes it. Its fidelity must be told from those of the other stages and of the verification levels."""
+    admits_within: NonNegative = 0.1
+    """Admit candidates whose energy above hull at the stage before is at most this (eV/atom). The others keep that
+    stage's verdict and are rejects."""
+    reference_window: NonNegative = 0.05
+    """Reference phases within this energy above the first stage's hull (eV/atom) are relaxed by this potential too."""
 
 
 class ScreeningSpec(Model):
@@ -216,6 +123,17 @@ class ScreeningSpec(Model):
 
     early_rejection: EarlyRejectionSpec | None = EarlyRejectionSpec()
     """When relaxations are abandoned; null runs every one to its end."""
+    stages: tuple[ScreeningStage, ...] = ()
+    """Stages after the first, cheap to exact, e.g. `{potential: {name: sevennet, corrections: mp2020}}`. The last one's
+    energy above hull is what the acquisition reads; see docs/screening.md."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A campaign without further stages is written, and named by its hash, as it was before there were any."""
+        values: dict[str, Any] = plain(self)
+        if not self.stages:
+            del values["stages"]
+        return values
 
 
 class ReferenceSpec(Model):
@@ -233,7 +151,8 @@ class AcquisitionSpec(Model):
     policy: str = "residual"
     """`residual` (Gaussian process on the potential's error), `upper_confidence_bound`, `greedy`, `random`."""
     window: Positive = 0.2
-    """Only candidates within this screened energy above hull (eV/atom) are considered, audits aside."""
+    """Only candidates within this screened energy above hull (eV/atom; by the last stage of the screen) are considered,
+    audits aside."""
     audit_fraction: Annotated[Number, Field(ge=0, le=1)] = 0.1
     """Share of verifications spent on randomly chosen rejects, to measure what the loop misses."""
     options: JsonObject = Field(default_factory=dict)
@@ -344,11 +263,12 @@ class CampaignSpec(Model):
     generators: tuple[GeneratorSpec, ...] = Field(default_factory=_default_generators)
     """What proposes crystals."""
     potential: PotentialSpec = Field(default_factory=PotentialSpec)
-    """The potential that relaxes and screens every candidate and every reference phase."""
+    """The potential that relaxes and screens every candidate and every reference phase; `screening.stages` name others
+    that screen the survivors again."""
     relaxation: RelaxationSpec = Field(default_factory=RelaxationSpec)
     """When a relaxation ends."""
     screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
-    """Which candidates are relaxed to the end."""
+    """Which candidates are relaxed to the end, and which are screened again."""
     references: ReferenceSpec = Field(default_factory=ReferenceSpec)
     """Where the known phases come from."""
     known_phases: tuple[str, ...] = ()
@@ -391,6 +311,12 @@ class CampaignSpec(Model):
         """Every currency that this campaign can spend."""
         own = {currency for level in self.verification for currency in level.cost}
         return frozenset({"cpu_seconds", "relaxations", "verifications"} | own)
+
+    @property
+    def matters_within(self) -> float:
+        """Energy above the first screening hull up to which a candidate is of further use, eV/atom."""
+        stages = self.screening.stages
+        return stages[0].admits_within if stages else self.acquisition.window
 
     def levels_before(self) -> Iterator[tuple[VerificationLevel | None, VerificationLevel]]:
         """Pairs (level before or None, level), in order."""

@@ -321,15 +321,17 @@ class CampaignState:
         history = self.model_versions.get((kind, name), {})
         return _last({iteration: row for iteration, row in history.items() if row.promoted})
 
-    def records(self, *, screening_fidelity: str, verification_levels: Sequence[str]) -> tuple[Record, ...]:
+    def records(
+        self, *, screening_fidelities: Sequence[str], verification_levels: Sequence[str]
+    ) -> tuple[Record, ...]:
         """What learners read: one record per candidate that is a crystal, in order of proposal.
 
         Args:
-            screening_fidelity: the fidelity of the screening potential.
+            screening_fidelities: the fidelities of the screen's stages, first to last.
             verification_levels: names of the verification levels, lowest first.
         """
         return candidate_records(
-            self, screening_fidelity=screening_fidelity, verification_levels=verification_levels
+            self, screening_fidelities=screening_fidelities, verification_levels=verification_levels
         )
 
 

@@ -66,6 +66,12 @@ def show(spec: CampaignSpec, plan: Plan) -> None:
     table.add_row(
         "screen", f"{plan.fidelity}, on a hull of {plan.reference_phases} reference phases relaxed by it"
     )
+    for stage, level in zip(spec.screening.stages, plan.stages, strict=True):
+        table.add_row(
+            "screen again",
+            f"{level.fidelity}, what the stage before puts within {stage.admits_within:g} eV/atom of its hull: about "
+            f"{_amounts(level.each)} each",
+        )
     table.add_row(
         "select",
         f"{policy.policy}, within {policy.window:g} eV/atom; audit {policy.audit_fraction:.0%}",
@@ -75,7 +81,7 @@ def show(spec: CampaignSpec, plan: Plan) -> None:
     table.add_row(
         "declared cost", f"{_amounts(plan.once)} once for the reference phases (less what is cached)"
     )
-    for level in plan.levels:
+    for level in (*plan.stages, *plan.levels):
         if level.references:
             table.add_row(
                 "", f"{_amounts(level.references)} once at {level.name}, if all of them lie near its hull"

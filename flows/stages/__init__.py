@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from flows.stages import learn, propose, relax, report, screen, select, verify
+from flows.stages import learn, propose, relax, report, rescreen, screen, select, verify
 
 if TYPE_CHECKING:
-    from flows.campaign import StageFunction
+    from flows.campaign import Campaign, StageFunction
 
-STAGES: Final[dict[str, StageFunction]] = {
-    "propose": propose.propose,
-    "relax": relax.relax,
-    "screen": screen.screen,
-    "select": select.select,
-    "verify": verify.verify,
-    "learn": learn.learn,
-    "report": report.report,
-}
-"""In the order of the loop."""
+
+def stages(campaign: Campaign) -> dict[str, StageFunction]:
+    """A campaign's stages by name, in the order of the loop."""
+    return {
+        "propose": propose.propose,
+        "relax": relax.relax,
+        "screen": screen.screen,
+        **rescreen.further_stages(campaign),
+        "select": select.select,
+        "verify": verify.verify,
+        "learn": learn.learn,
+        "report": report.report,
+    }

@@ -91,7 +91,7 @@ def _yield(campaign: Campaign, name: str) -> dict[str, Any]:
     """What a generator's proposals came to so far: counts."""
     state, spec = campaign.state, campaign.spec
     own = {id_ for id_, candidate in state.candidates.items() if candidate.generator == name}
-    screened = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id in own]
+    screened = [v for v in state.verdicts_at(campaign.screening_fidelities[-1]) if v.candidate_id in own]
     return {
         "proposed": len(own),
         "kept": len(own - state.rejections.keys()),

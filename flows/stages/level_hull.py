@@ -1,4 +1,4 @@
-"""The hull of a verification level: the reference phases it needs, computed there before a candidate is judged.
+"""The hull of a fidelity beyond the first: the reference phases it needs, computed there before a candidate is judged.
 
 A candidate's energy above hull is true only when the phases it would decompose into are on the hull with it. So the
 reference phases come first and are paid from the same budget; a candidate whose phases could not be paid waits for a
@@ -21,10 +21,26 @@ from flows.verification.verifier import Verifier
 from loop.crystal import Crystal
 from loop.hull import HullSet
 from loop.ledger.tables import Calculation, Row
-from loop.spec import VerificationLevel
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A fidelity that crystals are taken to: a further stage of the screen, or a level of verification."""
+
+    name: str
+    """By which failures and costs tell it from the others; of a level with energies its fidelity's name."""
+    task: str
+    """First word of its tasks, as Prefect groups them."""
+    doing: str
+    """What a person reads beside the progress: `verifying at …`."""
+    by: Verifier
+    reference_window: float
+    """eV/atom above the first screening hull: reference phases so near to it are computed here."""
+    charge: Mapping[str, float]
+    """Flat amounts for each candidate besides what `by` declares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,33 +60,28 @@ class LevelReferences:
 
 
 def recompute_references(
-    campaign: Campaign,
-    verifier: Verifier,
-    level: VerificationLevel,
-    *,
-    systems: Collection[frozenset[str]],
-    iteration: int,
+    campaign: Campaign, level: Level, *, systems: Collection[frozenset[str]], iteration: int
 ) -> LevelReferences:
     """Compute at a level the reference phases within its window of the screening hull, where they are missing.
 
     All that lies on the screening hull is among them, so every decomposition line is covered; the window allows for
     the phases whose order changes between the two fidelities.
     """
-    before = references_at(campaign, verifier.fidelity)
+    before = references_at(campaign, level.by.fidelity)
     wanted = references_within(campaign, level.reference_window, systems=systems)
     missing = {name: crystal for name, crystal in sorted(wanted.items()) if name not in before.calculations}
     rows: list[Row] = []
     settled: dict[str, Calculation] = {}
     unpaid: list[str] = []
-    queue = Queue.of(missing.values(), by=verifier)
+    queue = Queue.of(missing.values(), by=level.by)
     for number, chunk in enumerate(chunks(list(missing), campaign.spec.execution.chunk), start=1):
         outcome = campaign.runner.task(
-            f"verify references {iteration}.{number} {level.name}",
+            f"{level.task} references {iteration}.{number} {level.name}",
             partial(
                 compute,
                 campaign,
                 [Request(subject=name, crystal=missing[name]) for name in chunk],
-                by=verifier,
+                by=level.by,
                 purpose="reference",
                 iteration=iteration,
                 charge={},
@@ -96,7 +107,7 @@ def recompute_references(
             "window": level.reference_window,
         }
         set_rows, version = reference_set_rows(
-            campaign, calculations, fidelity=verifier.fidelity, source=described, iteration=iteration
+            campaign, calculations, fidelity=level.by.fidelity, source=described, iteration=iteration
         )
         rows += set_rows
         energies = ReferenceEnergies(version=version, calculations=calculations)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flows.stages.judging import judge, references_at
-from loop.ledger.tables import Calculation, Candidate, Rejection, Row
+from loop.ledger.tables import Rejection, Row
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
-
-SAME_MINIMUM: Final = 0.005
-"""eV/atom. Two relaxations that match as structures but differ by more are different minima (StructureMatcher's site
-tolerance of 0.3 does not tell a distortion from its parent), and the lower one is kept."""
 
 
 def screen(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any]]:
@@ -29,7 +25,8 @@ def screen(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
         )
         if calculation is None or calculation.outcome != "done":
             continue
-        twin = _twin(campaign, candidate, calculation)
+        crystal = state.crystals[calculation.result_crystal_key or ""]
+        twin = campaign.memory.relaxed.twin_or_add(candidate.id, crystal, calculation)
         if twin is not None:
             rows.append(
                 Rejection(
@@ -64,15 +61,3 @@ def screen(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
         "superseded": judgement.superseded,
         "fell_off": list(judgement.fell_off),
     }
-
-
-def _twin(campaign: Campaign, candidate: Candidate, calculation: Calculation) -> str | None:
-    """The name of an earlier crystal that this relaxation only repeats; the candidate joins the index otherwise."""
-    crystal = campaign.state.crystals[calculation.result_crystal_key or ""]
-    twin = campaign.memory.relaxed.find(crystal)
-    if twin is not None and twin != candidate.id:
-        energy, known = calculation.energy_per_atom, campaign.memory.energy(twin)
-        if energy is None or energy > known - SAME_MINIMUM:
-            return twin
-    campaign.memory.relaxed.add(candidate.id, crystal)
-    return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from flows.stages.rescreen import on_its_way
 from loop.acquisition.audit import with_audit
 from loop.acquisition.features import features
 from loop.acquisition.policy import Choice, Observation, Option
 from loop.budget import scarcest, total
 from loop.ledger.tables import Decision, Row, Verdict
+from loop.screened import screened
 
 if TYPE_CHECKING:
     from flows.campaign import Campaign
@@ -22,20 +24,20 @@ def select(campaign: Campaign, iteration: int) -> tuple[list[Row], dict[str, Any
     taken = {
         id_ for id_, level in state.verifications if level == first
     }  # a choice that was not afforded waits on
-    waiting = [v for v in state.verdicts_at(campaign.screening_fidelity) if v.candidate_id not in taken]
+    verdicts = screened(state, campaign.screening_fidelities)
+    unsettled = on_its_way(campaign)
+    waiting = [v for id_, v in verdicts.items() if id_ not in taken and id_ not in unsettled]
     costs = {v.candidate_id: _cost(campaign, v.candidate_id) for v in waiting}
     left = state.remaining(spec.budget)
     currency = scarcest(left, costs.values()) or "cpu_seconds"
-    options = [
-        _option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0))
-        for v in waiting
-        if v.energy_above_hull <= spec.acquisition.window
-    ]
-    rejects = [
-        _option(campaign, v, cost=costs[v.candidate_id].get(currency, 1.0))
-        for v in waiting
-        if v.energy_above_hull > spec.acquisition.window
-    ]
+    options: list[Option] = []
+    rejects: list[Option] = []
+    for verdict in waiting:
+        # What the last stage never judged is a reject, whatever an earlier one said of it.
+        last = verdict.fidelity == campaign.screening_fidelities[-1]
+        is_option = last and verdict.energy_above_hull <= spec.acquisition.window
+        option = _option(campaign, verdict, cost=costs[verdict.candidate_id].get(currency, 1.0))
+        (options if is_option else rejects).append(option)
     batch = min(spec.batch.verifications, int(left.get("verifications", spec.batch.verifications)))
     policy = campaign.resources.policy
     choices = policy.choose(
@@ -87,7 +89,7 @@ def _option(campaign: Campaign, verdict: Verdict, *, cost: float) -> Option:
 
 
 def candidate_features(campaign: Campaign, verdict: Verdict) -> Any:
-    """Features of a candidate by its screening verdict: `n_features`."""
+    """Features of a candidate by a verdict of the screen, all of its fidelity: `n_features`."""
     calculation = campaign.state.calculations[verdict.calculation_key]
     return features(
         campaign.state.crystals[calculation.result_crystal_key or ""],
@@ -98,19 +100,24 @@ def candidate_features(campaign: Campaign, verdict: Verdict) -> Any:
 
 
 def observations(campaign: Campaign) -> list[Observation]:
-    """Candidates whose energy above hull is known at the first verifying fidelity, in order of id."""
+    """Candidates whose energy above hull is known at the first verifying fidelity, in order of id.
+
+    Only those that the last stage of the screen judged: the model learns that stage's error, which is what it has to
+    foretell of every option. Another stage's would be the error of another potential.
+    """
     if not campaign.energy_levels:
         return []
-    screened = {v.candidate_id: v for v in campaign.state.verdicts_at(campaign.screening_fidelity)}
+    last = campaign.state.verdicts_at(campaign.screening_fidelities[-1])
+    screens = {v.candidate_id: v for v in last}
     verified = {v.candidate_id: v for v in campaign.state.verdicts_at(campaign.energy_levels[0])}
     return [
         Observation(
             candidate_id=id_,
-            features=candidate_features(campaign, screened[id_]),
-            screened=screened[id_].energy_above_hull,
+            features=candidate_features(campaign, screens[id_]),
+            screened=screens[id_].energy_above_hull,
             verified=verified[id_].energy_above_hull,
         )
-        for id_ in sorted(set(screened) & set(verified))
+        for id_ in sorted(set(screens) & set(verified))
     ]
 
 

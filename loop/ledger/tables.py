@@ -159,7 +159,7 @@ class Cost(Row):
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
     """`declared` or `settled`."""
     purpose: Mapped[str]
-    """`reference`, `screening` or the name of a verification level."""
+    """`reference`, `screening`, the fidelity of a further stage of the screen, or the name of a verification level."""
     iteration: Mapped[int]
     amount: Mapped[float]
 

@@ -18,17 +18,21 @@ LARGEST: Final = 100_000
 
 
 def best_candidates(
-    state: CampaignState, *, screening_fidelity: str, verifying_fidelities: Sequence[str], limit: int = 20
+    state: CampaignState,
+    *,
+    screening_fidelities: Sequence[str],
+    verifying_fidelities: Sequence[str],
+    limit: int = 20,
 ) -> list[dict[str, Any]]:
     """The best candidates as plain rows, by energy above hull (meV/atom) at the highest fidelity.
 
     Args:
         state: of the campaign.
-        screening_fidelity: name of the screening potential's energies.
+        screening_fidelities: those of the screen's stages, first to last.
         verifying_fidelities: those of the verification levels that give energies, lowest first.
         limit: rows at most.
     """
-    fidelities = [screening_fidelity, *verifying_fidelities]
+    fidelities = [*screening_fidelities, *verifying_fidelities]
     found = []
     for id_, candidate in state.candidates.items():
         verdicts = [state.verdicts_in_force.get((id_, fidelity)) for fidelity in fidelities]

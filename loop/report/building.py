@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from loop.errors import ReferencePhaseError
 from loop.known import KnownPhase, KnownPhases
 from loop.ledger.ledger import Ledger
 from loop.ledger.tables import Campaign
-from loop.metrics import enrichment, screening_error, sun_counts
+from loop.metrics import ErrorStatistics, enrichment, screening_error, sun_counts
 from loop.report import history
 from loop.report.caveats import caveats
 from loop.report.contents import Report, Step
@@ -48,11 +49,12 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
     rows = findings(view, known=known)
     hulls, left_out = diagrams(view)
     counts = history.counted(view)
+    errors = _errors(view)
     stop = [stage for (_, name), stage in sorted(view.state.stages.items()) if name == "stop"]
     moments = sorted(stage.finished_at for stage in view.state.stages.values())
     sources = [s.source for s in view.state.reference_sets.values() if s.fidelity == view.screening]
     said = caveats(
-        screening=view.screening,
+        screening=view.screenings,
         verifying=view.fidelities,
         phonon_levels=view.phonon_levels,
         reference_source=spec.references.source,
@@ -70,7 +72,7 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
         began=revisions[0].created_at if revisions else None,
         latest=moments[-1] if moments else None,
         seconds=history.seconds(view),
-        screening_fidelity=view.screening,
+        screening_fidelities=view.screenings,
         verifying_fidelities=view.fidelities,
         stable=spec.thresholds.stable,
         metastable=spec.thresholds.metastable,
@@ -84,7 +86,8 @@ def build(ledger: Ledger, campaign_id: str, *, folder: Path) -> Report:
         hulls_left_out=left_out,
         curve=history.curve(view),
         parity=history.parity(view),
-        errors=screening_error(view.verified),
+        errors=errors.pop(view.screenings[-1], None),
+        earlier_errors=tuple(errors.items()),
         sun=sun_counts(view.verified, spec.thresholds) if view.verified else None,
         enrichment=enrichment(view.verified, threshold=spec.thresholds.metastable) if view.verified else None,
         decisions=history.decisions(view),
@@ -154,6 +157,14 @@ def _steps(view: View, counts: dict[str, int]) -> tuple[Step, ...]:
             count=counts["screened_metastable"],
             note=f"screened {window} at {view.screening}",
         ),
+        *(
+            Step(
+                label="(meta)stable again",
+                count=counts[f"screened_metastable at {fidelity}"],
+                note=f"{window} at {fidelity}, of {counts[f'screened at {fidelity}']} screened again",
+            )
+            for fidelity in view.screenings[1:]
+        ),
         Step(label="verified", count=counts["verified"], note=f"at {deciding}"),
         Step(
             label="discoveries",
@@ -161,6 +172,18 @@ def _steps(view: View, counts: dict[str, int]) -> tuple[Step, ...]:
             note=f"(meta)stable at {deciding}, unique, novel{phonons}",
         ),
     )
+
+
+def _errors(view: View) -> dict[str, ErrorStatistics]:
+    """How far each stage of the screen was off, by fidelity, over the verified candidates that the last one judged."""
+    found = {}
+    verified = [v for v in view.verified if v.screened_at == view.screenings[-1]]
+    for fidelity in view.screenings:
+        verdicts = [(v, view.state.verdicts_in_force[v.candidate_id, fidelity]) for v in verified]
+        error = screening_error(replace(v, screened=verdict.energy_above_hull) for v, verdict in verdicts)
+        if error is not None:
+            found[fidelity] = error
+    return found
 
 
 def _provenance(
@@ -172,7 +195,7 @@ def _provenance(
     if len(revisions) > 1:
         lines.append(("revisions of the campaign file", str(len(revisions))))
     lines += [("reference source", _plainly(source)) for source in sources[:1]]
-    for fidelity in (view.screening, *view.fidelities):
+    for fidelity in (*view.screenings, *view.fidelities):
         sets = [s for s in state.reference_sets.values() if s.fidelity == fidelity]
         if sets:
             current = max(sets, key=lambda s: (s.iteration, s.number_of_phases))

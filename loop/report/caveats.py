@@ -68,7 +68,7 @@ def of_fidelities(fidelities: Iterable[str]) -> list[str]:
 
 def caveats(
     *,
-    screening: str,
+    screening: Sequence[str],
     verifying: Sequence[str],
     phonon_levels: Sequence[str],
     reference_source: str,
@@ -77,9 +77,9 @@ def caveats(
     metastable: float,
 ) -> tuple[str, ...]:
     """The report's caveats, the most important first."""
-    deciding = verifying[-1] if verifying else screening
+    deciding = verifying[-1] if verifying else screening[-1]
     said = [_STABLE.format(fidelity=deciding, window=1000 * metastable)]
-    said += [*of_fidelities([screening, *verifying]), _SEPARATE]
+    said += [*of_fidelities([*screening, *verifying]), _SEPARATE]
     if reference_source == "prototypes":
         said.append(_PROTOTYPES.format(count=reference_phases))
     said.append(_KNOWN.format(count=known_phases) if known_phases else _NONE_KNOWN)

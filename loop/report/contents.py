@@ -40,7 +40,9 @@ class Finding:
     role: str | None
     """`chosen` or `audit`; None where it was never sent to verification."""
     screened: float | None
-    """Energy above hull at the screening fidelity, eV/atom."""
+    """Energy above hull at `screened_at`, eV/atom."""
+    screened_at: str | None
+    """The fidelity of the last stage of the screen that judged it."""
     verified: float | None
     """Energy above hull at `verified_at`, eV/atom."""
     verified_at: str | None
@@ -128,7 +130,7 @@ class CurveStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityPoint:
-    """A candidate with its screened and its verified energy above hull, eV/atom."""
+    """A candidate with its energy above hull by the last stage of the screen and as verified, eV/atom."""
 
     candidate_id: str
     formula: str
@@ -149,6 +151,8 @@ class DecisionLine:
     rank: int
     score: float
     screened: float | None
+    screened_at: str | None
+    """The fidelity of the screened energy above hull."""
     predicted_mean: float
     predicted_deviation: float
     verified: float | None
@@ -193,7 +197,7 @@ class GeneratorLine:
     kept: int
     relaxed: int
     metastable: int
-    """Within the metastable threshold at the screening fidelity."""
+    """Within the metastable threshold at the last screening fidelity."""
     verified: int
     sun: int
     """Metastable, unique and novel at the verifying fidelity."""
@@ -254,7 +258,8 @@ class Report:
     latest: datetime | None
     seconds: float
     """Spent in stages."""
-    screening_fidelity: str
+    screening_fidelities: tuple[str, ...]
+    """Of the screen's stages, first to last; at least one."""
     verifying_fidelities: tuple[str, ...]
     """Those that give energies, lowest first."""
     stable: float
@@ -268,6 +273,9 @@ class Report:
     curve: tuple[CurveStep, ...]
     parity: tuple[ParityPoint, ...]
     errors: ErrorStatistics | None
+    """Of the last stage of the screen, over what it judged."""
+    earlier_errors: tuple[tuple[str, ErrorStatistics], ...]
+    """Of the stages before, over the same candidates, by fidelity."""
     sun: SunCounts | None
     enrichment: Enrichment | None
     decisions: tuple[DecisionLine, ...]

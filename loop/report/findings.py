@@ -33,7 +33,7 @@ def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = Tru
         pictures: whether to draw the crystals.
     """
     verified = {v.candidate_id: v for v in view.verified}
-    screened = {id_: v for (id_, at), v in view.state.verdicts_in_force.items() if at == view.screening}
+    screened = view.screened
     discoveries = view.discoveries
 
     def order(id_: str) -> tuple[bool, bool, float, float, str]:
@@ -48,7 +48,9 @@ def findings(view: View, *, known: Known, most: int = MOST, pictures: bool = Tru
             else float("inf")
         )
         judged = [
-            v for f in (view.screening, *view.fidelities) if (v := view.state.verdicts_in_force.get((id_, f)))
+            v
+            for f in (*view.screenings, *view.fidelities)
+            if (v := view.state.verdicts_in_force.get((id_, f)))
         ]
         return (
             id_ not in discoveries,
@@ -104,17 +106,17 @@ def _finding(
         parents=tuple(str(parent) for parent in candidate.parents),
         role=sent.role if sent else None,
         screened=screened.energy_above_hull if screened else None,
+        screened_at=screened.fidelity if screened else None,
         verified=sent.verified if sent else None,
         verified_at=verdicts[-1].fidelity if verdicts else None,
         distance_to_references=highest.distance_to_references if highest else None,
         formation_energy=highest.formation_energy if highest else None,
         decomposition=_decomposition(view, highest, id_),
         verdict=_verdict(
-            view,
             standing,
             sent=sent,
             screened=screened,
-            fidelity=verdicts[-1].fidelity if verdicts else view.screening,
+            fidelity=highest.fidelity if highest else view.screening,
             failure=failure,
         ),
         standing=standing,
@@ -157,8 +159,9 @@ def _known(view: View, id_: str, phase: KnownPhase | None) -> str | None:
 
 def _failure(view: View, id_: str) -> str | None:
     """The latest failure of its verification."""
+    levels = {level.name for level in view.spec.verification}
     own = [
-        row for (subject, stage, _), row in view.state.failures.items() if subject == id_ and stage != "relax"
+        row for (subject, stage, _), row in view.state.failures.items() if subject == id_ and stage in levels
     ]
     return f"{own[-1].reason} at {own[-1].stage}: {own[-1].detail}" if own else None
 
@@ -179,7 +182,6 @@ def _standing(view: View, sent: Verified | None, failure: str | None) -> Standin
 
 
 def _verdict(
-    view: View,
     standing: Standing,
     *,
     sent: Verified | None,
@@ -192,7 +194,7 @@ def _verdict(
         return f"verification failed ({failure})"
     if standing == "waiting":
         return (
-            f"not verified; screened {milli(screened.energy_above_hull)} meV/atom at {view.screening}"
+            f"not verified; screened {milli(screened.energy_above_hull)} meV/atom at {screened.fidelity}"
             if screened
             else "not judged"
         )

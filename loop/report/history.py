@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from loop.ledger.tables import Cost, Verdict
+from loop.ledger.tables import Cost
 from loop.metrics import cost_per_discovery, is_discovery, is_within
 from loop.outcomes import finished_iterations
 from loop.report.contents import (
@@ -47,7 +47,7 @@ def curve(view: View) -> tuple[CurveStep, ...]:
 
 
 def parity(view: View) -> tuple[ParityPoint, ...]:
-    """Screened and verified energy above hull of every candidate that has both."""
+    """Screened and verified energy above hull of every candidate that the last stage of the screen judged."""
     return tuple(
         ParityPoint(
             candidate_id=sent.candidate_id,
@@ -58,7 +58,7 @@ def parity(view: View) -> tuple[ParityPoint, ...]:
             discovery=is_discovery(sent, view.spec.thresholds),
         )
         for sent in view.verified
-        if sent.verified is not None
+        if sent.verified is not None and sent.screened_at == view.screenings[-1]
     )
 
 
@@ -73,7 +73,8 @@ def decisions(view: View) -> tuple[DecisionLine, ...]:
             role=row.role,
             rank=row.rank,
             score=row.score,
-            screened=_energy(view.state.verdicts_in_force.get((row.candidate_id, view.screening))),
+            screened=verdict.energy_above_hull if verdict else None,
+            screened_at=verdict.fidelity if verdict else None,
             predicted_mean=row.predicted_mean,
             predicted_deviation=row.predicted_deviation,
             verified=verified.get(row.candidate_id),
@@ -81,16 +82,13 @@ def decisions(view: View) -> tuple[DecisionLine, ...]:
         )
         for row in view.state.decisions.values()
         if row.role != "passed over"
+        for verdict in (view.screened.get(row.candidate_id),)
     ]
     return tuple(sorted(lines, key=lambda line: (-line.iteration, line.role != "chosen", line.rank)))
 
 
 def _price(currency: str, value: float) -> str:
     return f"{amount(value)} {words(currency).removesuffix('s') if value == 1 else words(currency)}"
-
-
-def _energy(verdict: Verdict | None) -> float | None:
-    return verdict.energy_above_hull if verdict else None
 
 
 def turns(view: View) -> tuple[IterationLine, ...]:
@@ -149,11 +147,22 @@ def counted(view: View) -> dict[str, int]:
         "relaxed": len(_relaxed(view)),
         "screened": len(screened),
         "screened_metastable": sum(1 for v in screened if v.energy_above_hull <= thresholds.metastable),
+        **_counted_again(view),
         "verified": sum(1 for v in view.verified if v.verified is not None),
         "verified_metastable": sum(1 for v in view.verified if is_within(v, thresholds.metastable)),
         "verified_stable": sum(1 for v in view.verified if is_within(v, thresholds.stable)),
         "discoveries": len(view.discoveries),
     }
+
+
+def _counted_again(view: View) -> dict[str, int]:
+    """How many candidates each further stage of the screen judged, and put within the metastable threshold."""
+    counts: dict[str, int] = {}
+    for fidelity in view.screenings[1:]:
+        energies = [v.energy_above_hull for v in view.state.verdicts_at(fidelity)]
+        near = sum(energy <= view.spec.thresholds.metastable for energy in energies)
+        counts |= {f"screened at {fidelity}": len(energies), f"screened_metastable at {fidelity}": near}
+    return counts
 
 
 def models(view: View) -> tuple[ModelLine, ...]:
@@ -195,7 +204,7 @@ def generators(view: View) -> tuple[GeneratorLine, ...]:
     relaxed = _relaxed(view)
     near = {
         v.candidate_id
-        for v in state.verdicts_at(view.screening)
+        for v in state.verdicts_at(view.screenings[-1])
         if v.energy_above_hull <= thresholds.metastable
     }
     names = list(

@@ -20,13 +20,16 @@ MOST: Final = 6
 
 
 def diagrams(view: View, *, most: int = MOST) -> tuple[tuple[HullDiagram, ...], int]:
-    """Hull diagrams of the systems that matter most, at the screening and at the highest verifying fidelity.
+    """Hull diagrams of the systems that matter most, at the screening fidelities and the highest verifying one.
 
     Returns:
         The diagrams, those of one system side by side, and how many systems were left out.
     """
     systems = _systems(view)
-    fidelities = [(view.screening, "screening"), *((f, "verifying") for f in view.fidelities[-1:])]
+    fidelities = [
+        *((f, "screening") for f in view.screenings),
+        *((f, "verifying") for f in view.fidelities[-1:]),
+    ]
     found = [
         drawn
         for elements in systems[:most]

@@ -39,7 +39,7 @@ def render(report: Report) -> str:
             curve_svg=discovery_svg(report.curve, fidelity=deciding),
             parity_svg=parity_svg(
                 report.parity,
-                screening=report.screening_fidelity,
+                screening=report.screening_fidelities[-1],
                 verifying=deciding,
                 metastable=report.metastable,
             ),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from loop.ledger.tables import Calculation
+from loop.ledger.tables import Calculation, Verdict
 from loop.metrics import Verified, is_discovery
-from loop.outcomes import fidelity_of, screening_fidelity, verified_candidates
+from loop.outcomes import fidelity_of, verified_candidates
+from loop.screened import screened, screening_fidelities
 from loop.spec import CampaignSpec
 from loop.state import CampaignState
 
@@ -18,7 +19,10 @@ class View:
 
     state: CampaignState
     spec: CampaignSpec
-    screening: str
+    screenings: tuple[str, ...]
+    """The fidelities of the screen's stages, first to last; at least one."""
+    screened: Mapping[str, Verdict]
+    """The verdict of the last stage of the screen that judged each candidate, in order of candidate."""
     energy_levels: tuple[tuple[str, str], ...]
     """(level, fidelity) of the levels that gave energies, lowest first."""
     phonon_levels: tuple[str, ...]
@@ -28,15 +32,22 @@ class View:
     @classmethod
     def of(cls, state: CampaignState, spec: CampaignSpec) -> View:
         """Read a campaign's state."""
+        screenings = screening_fidelities(state) or (spec.potential.name,)
         fidelities = [(level, fidelity_of(state, level)) for level in spec.verification]
         return cls(
             state=state,
             spec=spec,
-            screening=screening_fidelity(state) or spec.potential.name,
+            screenings=screenings,
+            screened=screened(state, screenings),
             energy_levels=tuple((level.name, fidelity) for level, fidelity in fidelities if fidelity),
             phonon_levels=tuple(level.name for level in spec.verification if level.verifier == "phonons"),
             verified=tuple(verified_candidates(state, spec)),
         )
+
+    @property
+    def screening(self) -> str:
+        """The fidelity of the screen's first stage."""
+        return self.screenings[0]
 
     @property
     def fidelities(self) -> tuple[str, ...]:
@@ -59,7 +70,7 @@ def best_calculations(view: View, ids: Iterable[str]) -> dict[str, Calculation]:
     """For each candidate of `ids` the calculation of highest fidelity that gave a relaxed crystal."""
     state, best = view.state, {}
     for id_ in ids:
-        verdict = state.verdicts_in_force.get((id_, view.screening))
+        verdict = view.screened.get(id_) or state.verdicts_in_force.get((id_, view.screening))
         keys = [verdict.calculation_key] if verdict else []
         keys += [
             v.calculation_key

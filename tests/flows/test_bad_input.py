@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "stopping": {"iterations": 1},
     "execution": {"workers": 1, "cache": None},
 }
+STAGE: dict[str, Any] = {"potential": {"name": "lennard_jones"}}
 CUBE = """data_x
 _cell_length_a {a}
 _cell_length_b {a}
@@ -133,6 +134,50 @@ WRONG_FILES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"verification": [{"name": "emt", "potential": {"name": "emt"}}]},
         ["verification", "emt", "name of its own"],
     ),
+    "a stage that says what the first one says": (
+        {"screening": {"stages": [{"potential": {"name": "emt"}}]}},
+        ["screening.stages[0].potential", "emt", "share a hull"],
+    ),
+    "two further stages of one fidelity": (
+        {"screening": {"stages": [STAGE, STAGE]}},
+        ["screening.stages[1].potential", "lennard-jones", "screening.stages[0].potential"],
+    ),
+    "a stage that does not know an element": (
+        {
+            "space": {"chemical_systems": ["Cu-Ti"]},
+            "potential": {"name": "lennard_jones"},
+            "screening": {"stages": [{"potential": {"name": "emt"}}]},
+        },
+        ["screening.stages[0].potential", "emt", "Ti"],
+    ),
+    "a level named like a stage": (
+        {
+            "screening": {"stages": [STAGE]},
+            "verification": [{"name": "lennard-jones", "potential": {"name": "lennard_jones"}}],
+        },
+        ["verification", "lennard-jones", "screening.stages[0].potential", "name of its own"],
+    ),
+    "a stage without a potential": (
+        {"screening": {"stages": [{"admits_within": 0.1}]}},
+        ["screening.stages[0]", "'potential' is missing"],
+    ),
+    "a stage's unknown potential": (
+        {"screening": {"stages": [{"potential": {"name": "sevenet"}}]}},
+        ["screening.stages[0].potential", "sevenet", "sevennet"],
+    ),
+    "a stage corrected where there is nothing to correct": (
+        {"screening": {"stages": [{"potential": {"name": "lennard_jones", "corrections": "mp2020"}}]}},
+        ["screening.stages[0].potential", "corrections"],
+    ),
+    "a stage that admits less than nothing": (
+        {"screening": {"stages": [{**STAGE, "admits_within": -0.1}]}},
+        ["screening.stages[0].admits_within", "-0.1", "at least 0"],
+    ),
+    "a stage's misspelt key": (
+        {"screening": {"stages": [{**STAGE, "admit_within": 0.1}]}},
+        ["screening.stages[0]", "admit_within", "admits_within"],
+    ),
+    "stages that are no list": ({"screening": {"stages": STAGE}}, ["screening.stages", "expected a list"]),
     "missing known phases": ({"known_phases": ["no-such-folder"]}, ["no-such-folder"]),
     "thresholds the wrong way round": (
         {"thresholds": {"stable": 0.2, "metastable": 0.1}},

@@ -16,20 +16,20 @@ from pathlib import Path
 import pytest
 
 from tests.flows.ledgers import content, drivers, run_again, settled_costs
+from tests.flows.worlds import EMT, STAGED
 
-CAMPAIGN = Path(__file__).parents[1] / "campaigns" / "emt.yaml"
 KILLS = int(os.environ.get("MOTHERLODE_TEST_KILLS", "14"))
-LARGEST_STEP = 24
+LARGEST_STEP = {EMT: 24, STAGED: 60}
 """Ledger entries after which a driver is killed at the latest: small enough for a dozen kills in one campaign."""
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(campaign: Path, folder: Path) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-m",
         "flows.command_line",
         "run",
-        str(CAMPAIGN),
+        str(campaign),
         "--folder",
         str(folder),
         "--no-prefect",
@@ -60,10 +60,10 @@ def progress(folder: Path) -> tuple[int, str]:
     return sum(counts), f"after {last[0]}" if last else "before the first stage's end"
 
 
-def killed(folder: Path, *, entries: int, delay: float) -> str | None:
+def killed(campaign: Path, folder: Path, *, entries: int, delay: float) -> str | None:
     """Run until the ledger has grown by `entries`, wait, kill the whole process group; None where it finished first."""
     began, _ = progress(folder)
-    process = start(folder)
+    process = start(campaign, folder)
     while process.poll() is None:
         if progress(folder)[0] - began >= entries:
             time.sleep(delay)
@@ -78,18 +78,21 @@ def killed(folder: Path, *, entries: int, delay: float) -> str | None:
 
 
 @pytest.mark.slow
-def test_a_campaign_killed_many_times_ends_like_one_that_never_was(tmp_path):
+@pytest.mark.parametrize("campaign", [EMT, STAGED], ids=["one stage", "two stages"])
+def test_a_campaign_killed_many_times_ends_like_one_that_never_was(campaign, tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    finish(start(unbroken))
+    finish(start(campaign, unbroken))
 
     draw = random.Random(20261123)
     moments = Counter()
     for _ in range(KILLS):
-        moment = killed(broken, entries=draw.randint(0, LARGEST_STEP), delay=draw.uniform(0.0, 0.5))
+        moment = killed(
+            campaign, broken, entries=draw.randint(0, LARGEST_STEP[campaign]), delay=draw.uniform(0.0, 0.5)
+        )
         if moment is None:
             break
         moments[moment] += 1
-    finish(start(broken))
+    finish(start(campaign, broken))
 
     assert sum(moments.values()) >= 5, f"too few kills landed: {moments}"
     assert len(moments) >= 3, f"the kills landed in too few stages: {moments}"

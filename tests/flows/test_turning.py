@@ -115,6 +115,29 @@ def test_reference_phases_are_paid_for_once(tmp_path):
     assert seconds[1] == 0
 
 
+def test_what_a_killed_driver_had_begun_is_not_counted_against_the_budget_twice(tmp_path, monkeypatch):
+    """Everything that the budget pays for is in flight as the driver dies: it is promised, and can still be paid."""
+    spec = emt_spec(
+        budget={"verifications": 100, "relaxations": 12},
+        stopping={"iterations": 1},
+        execution={"workers": 2, "cache": None},
+    )
+
+    def die():
+        raise KeyboardInterrupt
+
+    with Campaign.open(spec, folder=tmp_path, base=EMT.parent) as campaign:
+        run(campaign, iterations=0)
+        monkeypatch.setattr(campaign.resources.relaxer, "collect", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(campaign)
+        assert campaign.state.outstanding["relaxations"] == 12
+    with Campaign.open(spec, folder=tmp_path, base=EMT.parent) as campaign:
+        run(campaign)
+        assert campaign.state.stages[1, "relax"].summary["unaffordable"] == 0
+        assert campaign.state.spent["relaxations"] <= 12
+
+
 def test_the_budget_is_never_overspent(tmp_path):
     with Campaign.open(
         emt_spec(budget={"verifications": 5, "relaxations": 24}), folder=tmp_path, base=EMT.parent

@@ -20,7 +20,7 @@ def test_an_empty_state_has_nothing_in_it():
     state = CampaignState("c")
     assert (state.candidates, state.crystals, state.spent, state.hull(make.SCREENING)) == ({}, {}, {}, None)
     assert (state.campaign, state.last_finished_iteration) == (None, 0)
-    assert state.records(screening_fidelity=make.SCREENING, verification_levels=[make.LEVEL]) == ()
+    assert state.records(screening_fidelities=[make.SCREENING], verification_levels=[make.LEVEL]) == ()
     assert repr(state) == "CampaignState('c': empty)"
 
 
@@ -180,7 +180,7 @@ def test_decisions_and_verifications_come_in_order():
 class TestRecords:
     def records(self, *rows: Row):
         state = folded(*(make.stored_crystal(i) for i in range(4)), *rows)
-        found = state.records(screening_fidelity=make.SCREENING, verification_levels=["emt", "dft"])
+        found = state.records(screening_fidelities=[make.SCREENING], verification_levels=["emt", "dft"])
         return {record.candidate_id: record for record in found}
 
     def candidate(self, number: int = 0, *, crystal: int = 0):

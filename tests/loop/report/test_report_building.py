@@ -220,7 +220,7 @@ def test_the_end_and_its_reason(report):
 def test_caveats_say_what_the_fidelities_are_worth():
     said = " ".join(
         caveats(
-            screening="chgnet-0.3.0", verifying=["sevennet-l3i5"], phonon_levels=["sevennet-l3i5-phonons"],
+            screening=["chgnet-0.3.0"], verifying=["sevennet-l3i5"], phonon_levels=["sevennet-l3i5-phonons"],
             reference_source="prototypes", reference_phases=300, known_phases=0, metastable=0.1,
         )
     )  # fmt: skip

@@ -146,7 +146,7 @@ class TestPlots:
 
     def test_an_unbounded_prediction_is_drawn(self):
         line = DecisionLine(
-            iteration=1, candidate_id="1", formula="NaCl", role="chosen", rank=1, score=0, screened=0, predicted_mean=0.05,
+            iteration=1, candidate_id="1", formula="NaCl", role="chosen", rank=1, score=0, screened=0, screened_at="a", predicted_mean=0.05,
             predicted_deviation=math.inf, verified=None, cost="",
         )  # fmt: skip
         ET.fromstring(prediction_svg(line, low=-0.1, high=0.2))
@@ -206,7 +206,9 @@ class TestArtifacts:
 
     def test_the_table_is_plain_and_best_first(self, alloys):
         state = CampaignState.rebuild(alloys, "copper-gold-palladium-0f0f0f0f")
-        rows = best_candidates(state, screening_fidelity="emt", verifying_fidelities=["emt-asap"], limit=5)
+        rows = best_candidates(
+            state, screening_fidelities=["emt"], verifying_fidelities=["emt-asap"], limit=5
+        )
         assert len(rows) == 5
         assert all(isinstance(value, str) for row in rows for value in row.values())
         assert [int(row["emt-asap (meV/atom)"]) for row in rows] == sorted(
