@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from flows.stages.screen import SAME_MINIMUM
+from flows.memory import SAME_MINIMUM
 from loop import identity
 from loop.crystal import Crystal
 from loop.hull import HullSet

@@ -27,7 +27,7 @@ class Killer(Silence):
     def __init__(self, label: str, *, done: int = 1) -> None:
         self.label, self.done = label, done
 
-    def progress(self, label: str, *, done: int, total: int) -> None:
+    def progress(self, label: str, *, done: int, total: int, share: float) -> None:
         if label == self.label and done >= self.done:
             raise KeyboardInterrupt
 
