@@ -95,7 +95,12 @@ def show(spec: CampaignSpec, plan: Plan) -> None:
 
 
 def _amounts(cost: Mapping[str, float]) -> str:
-    return ", ".join(f"{amount:,.0f} {currency.replace('_', ' ')}" for currency, amount in cost.items())
+    return ", ".join(f"{_number(amount)} {currency.replace('_', ' ')}" for currency, amount in cost.items())
+
+
+def _number(amount: float) -> str:
+    """Whole, or two digits where that would say too little."""
+    return f"{amount:,.0f}" if amount >= 10 else f"{amount:.2g}"
 
 
 def _first_line(error: ValueError) -> str:
